@@ -1,0 +1,73 @@
+"""The jobs that travel between processes, as values.
+
+Whoever enqueues knows the job; only workers know the actor. New fields get defaults
+and none is renamed, so that old and new processes understand each other's jobs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class ExpandBatch:
+    """Publish the open rows of a batch's ledger.
+
+    Attributes:
+        batch_id: The batch, as text.
+    """
+
+    actor: ClassVar[str] = "expand_batch"
+    queue: ClassVar[str] = "batch"
+
+    batch_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendChunk:
+    """Send one chunk of a batch.
+
+    Attributes:
+        batch_id: The batch, as text.
+        tenant_id: Whose it is; names the subject.
+        no: The chunk's number in the batch, from 0.
+        first: The seq of its first recipient.
+        size: How many recipients it has.
+        epoch: Which decision to publish this copy comes from.
+        addresses: By position; none where the chunk was too large to carry, so
+            that the worker reads its range itself.
+        variables: By position, one mapping of names to values each; as addresses.
+    """
+
+    actor: ClassVar[str] = "send_chunk"
+    queue: ClassVar[str] = "chunk"
+
+    batch_id: str
+    tenant_id: str
+    no: int
+    first: int
+    size: int
+    epoch: int
+    addresses: Sequence[str] | None = None
+    variables: Sequence[Mapping[str, Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordWebhook:
+    """Take in what a provider reported.
+
+    Attributes:
+        provider: Its name, such as `custom`.
+        event: The event's type, such as `delivered`.
+        body: The event as the provider sent it, decoded from JSON.
+    """
+
+    actor: ClassVar[str] = "record_webhook"
+    queue: ClassVar[str] = "webhook"
+
+    provider: str
+    event: str
+    body: Mapping[str, Any]
+
+
+Job = ExpandBatch | SendChunk | RecordWebhook

@@ -1,0 +1,56 @@
+"""A provider's answer to one call, and what a group of calls came to."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a provider said to one call, by member of the call (index from 0).
+
+    Accepted beats refused beats none (design, rule 5). A member that is neither
+    accepted, nor failed, nor unanswered was refused *for now*: the provider proved
+    that it was not taken, and it may be tried again.
+
+    Attributes:
+        accepted: The members taken, as a set (see `models.bits`).
+        failed: Members refused for good, with the reason a tenant may read.
+        unanswered: Members for whom a call was made and nobody can tell.
+        provider_ids: The provider's message ids by member, or empty where it
+            gives none.
+        retry_after_s: How long the provider asked us to wait, in seconds.
+        reason: Why members were refused for now or stayed unanswered.
+    """
+
+    accepted: int = 0
+    failed: Mapping[int, str] = field(default_factory=dict)
+    unanswered: int = 0
+    provider_ids: Sequence[str | None] = ()
+    retry_after_s: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of some recipients of a chunk, by position in the chunk.
+
+    Attributes:
+        sent: Positions a provider took (a set, see `models.bits`).
+        failed: Positions for whom no call can have succeeded and none will.
+        unknown: Positions called without an answer that will not be called again.
+        suppressed: Positions left out because they are on a suppression list.
+        provider_ids: The provider's message id by position.
+        errors: The reason a tenant may read, by position.
+    """
+
+    sent: int = 0
+    failed: int = 0
+    unknown: int = 0
+    suppressed: int = 0
+    provider_ids: Mapping[int, str] = field(default_factory=dict)
+    errors: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def answered(self) -> int:
+        """Return the positions that a provider has decided."""
+        return self.sent | self.failed
