@@ -1,0 +1,1 @@
+"""Every statement that Postgres is asked, as functions of a connection."""

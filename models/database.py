@@ -1,0 +1,106 @@
+"""The door to Postgres: connections, transactions and migrations."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from models.errors import InvalidInputError, NeighbourUnavailableError
+
+_MIGRATIONS = Path(__file__).parent.parent / "migrations" / "postgres"
+
+
+class Database:
+    """Postgres, through a pool of connections that are made when first needed.
+
+    Fails closed: when Postgres does not answer, `NeighbourUnavailableError` is
+    raised and what was asked may or may not have been committed.
+    """
+
+    def __init__(
+        self, url: str, *, pool_size: int = 20, pool_timeout_s: float = 30.0
+    ) -> None:
+        self._engine = _engine(url, pool_size, pool_timeout_s)
+        self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Give a connection whose work is committed at the end, or undone."""
+        with _translated(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def statement(self) -> Iterator[Connection]:
+        """Give a connection on which every statement is its own transaction.
+
+        One round trip each, which is what a claim costs.
+        """
+        with _translated(), self._autocommit.connect() as connection:
+            yield connection
+
+    def migrate(self) -> None:
+        """Bring the tables up to date; two at once wait for each other."""
+        config = Config()
+        config.set_main_option("script_location", str(_MIGRATIONS))
+        with self.transaction() as connection:
+            connection.exec_driver_sql("select pg_advisory_xact_lock(7126342)")
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def ping(self) -> None:
+        """Raise `NeighbourUnavailableError` unless Postgres answers."""
+        with self.statement() as connection:
+            connection.exec_driver_sql("select 1")
+
+    def close(self) -> None:
+        """Close every pooled connection; a second time does nothing."""
+        self._engine.dispose()
+
+
+def _engine(url: str, pool_size: int, pool_timeout_s: float) -> Engine:
+    if url.startswith(("postgres://", "postgresql://")):
+        url = "postgresql+psycopg2://" + url.split("://", 1)[1]
+    try:
+        return create_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=pool_timeout_s,
+            connect_args={
+                "connect_timeout": 5,
+                # A server that was cut off must not hold a worker for hours.
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 20_000,
+            },
+        )
+    except ArgumentError as error:
+        raise InvalidInputError(
+            "DATABASE_URL is no database URL; write it as "
+            "postgresql://user:password@host:5432/name.",
+            field="DATABASE_URL",
+        ) from error
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeoutError) as error:
+        raise NeighbourUnavailableError(_why(error)) from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise NeighbourUnavailableError(_why(error)) from error
+        raise
+
+
+def _why(error: Exception) -> str:
+    cause = getattr(error, "orig", None) or error
+    first = str(cause).strip().splitlines()[0] if str(cause).strip() else "no answer"
+    return f"Postgres does not answer ({first}); check DATABASE_URL and the server."

@@ -1,0 +1,278 @@
+"""The tables of Postgres, as SQLAlchemy sees them; migrations/postgres makes them."""
+
+from sqlalchemy import (
+    ARRAY,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Enum,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import BIT, JSON, JSONB
+
+from models.status import BatchStatus, RecipientStatus
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+        "fk": "%(table_name)s_%(column_0_name)s_fkey",
+        "pk": "%(table_name)s_pkey",
+    }
+)
+
+#: Postgres compares values of an enum by their order, so `status < 'sent'` is rank.
+recipient_status = Enum(
+    *[str(status) for status in RecipientStatus], name="recipient_status"
+)
+batch_status = Enum(*[str(status) for status in BatchStatus], name="batch_status")
+chunk_state = Enum("open", "claimed", "done", name="chunk_state")
+
+
+def _id() -> Column[object]:
+    return Column(
+        "id", Uuid, primary_key=True, server_default=text("gen_random_uuid()")
+    )
+
+
+def _created_at() -> Column[object]:
+    return Column(
+        "created_at",
+        DateTime(timezone=True),
+        nullable=False,
+        server_default=func.now(),
+    )
+
+
+def _time(name: str) -> Column[object]:
+    return Column(name, DateTime(timezone=True))
+
+
+def _count(name: str) -> Column[object]:
+    return Column(name, Integer, nullable=False, server_default="0")
+
+
+def _bits(name: str) -> Column[object]:
+    return Column(name, BIT(varying=True), nullable=False)
+
+
+tenants = Table(
+    "tenants",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False, unique=True),
+    _created_at(),
+)
+
+#: Only a key's SHA-256 is kept; `prefix` is what its owner may see of it.
+api_keys = Table(
+    "api_keys",
+    metadata,
+    _id(),
+    Column("tenant_id", Uuid, ForeignKey("tenants.id"), nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("prefix", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    _created_at(),
+    _time("revoked_at"),
+)
+
+#: `credentials` is a PyNaCl SecretBox; `held_reason` stops all sending by a config.
+send_configs = Table(
+    "send_configs",
+    metadata,
+    _id(),
+    Column("tenant_id", Uuid, ForeignKey("tenants.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("settings", JSONB, nullable=False),
+    Column("credentials", LargeBinary),
+    Column("rate_per_s", Float, nullable=False),
+    Column("rate_burst", Float, nullable=False),
+    Column("policy", Text, nullable=False),
+    Column("revision", Integer, nullable=False, server_default="1"),
+    Column("held_reason", Text),
+    _created_at(),
+    UniqueConstraint("tenant_id", "name"),
+    CheckConstraint("policy in ('at_most_once', 'at_least_once')", name="policy"),
+    CheckConstraint("channel in ('email', 'sms', 'webhook')", name="channel"),
+)
+
+#: `sealed` is everything a send depends on, fixed when the batch was sent: see
+#: `models.plan.Plan`. The five counters count recipients by their present status.
+batches = Table(
+    "batches",
+    metadata,
+    _id(),
+    Column("tenant_id", Uuid, ForeignKey("tenants.id"), nullable=False),
+    Column("config_id", Uuid, ForeignKey("send_configs.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("status", batch_status, nullable=False, server_default="draft"),
+    Column("payload", JSONB, nullable=False),
+    Column("variable_names", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("sealed", JSONB),
+    Column("reason", Text),
+    _created_at(),
+    _time("scheduled_at"),
+    _time("queued_at"),
+    _time("started_at"),
+    _time("expanded_at"),
+    _time("finished_at"),
+    _count("rows"),
+    _count("invalid"),
+    _count("duplicates"),
+    _count("recipients"),
+    _count("sent"),
+    _count("failed"),
+    _count("unknown"),
+    _count("suppressed"),
+    _count("cancelled"),
+    Index("batches_tenant_id_created_at_idx", "tenant_id", text("created_at desc")),
+    Index(
+        "batches_active_idx",
+        "status",
+        "scheduled_at",
+        postgresql_where=text("status in ('queued', 'processing', 'paused')"),
+    ),
+)
+
+#: One row a part that was taken, so that a part sent twice counts once.
+upload_parts = Table(
+    "upload_parts",
+    metadata,
+    Column("batch_id", Uuid, ForeignKey("batches.id"), nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("answer", JSONB, nullable=False),
+    _created_at(),
+    PrimaryKeyConstraint("batch_id", "part"),
+)
+
+#: No foreign key: a check for each of a million rows would prove what the insert's
+#: own statement has just read. The room left in each page keeps the one update of
+#: a row's life on its page and out of the indexes.
+recipients = Table(
+    "recipients",
+    metadata,
+    Column("batch_id", Uuid, nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("variables", JSON, nullable=False),
+    Column("status", recipient_status, nullable=False, server_default="pending"),
+    Column("provider_message_id", Text),
+    Column("error", Text),
+    PrimaryKeyConstraint("batch_id", "seq"),
+    Index("recipients_batch_id_address_idx", "batch_id", text("hashtext(address)")),
+    postgresql_with={"fillfactor": "55"},
+)
+
+#: `tenant_id` null is everybody's list.
+suppressions = Table(
+    "suppressions",
+    metadata,
+    _id(),
+    Column("tenant_id", Uuid, ForeignKey("tenants.id")),
+    Column("channel", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    _created_at(),
+    UniqueConstraint(
+        "tenant_id", "channel", "address", postgresql_nulls_not_distinct=True
+    ),
+    Index("suppressions_channel_address_idx", "channel", "address"),
+    Index("suppressions_created_at_idx", "created_at"),
+)
+
+#: The ledger (design, section 5). Bit strings hold position 0 first. `late` are
+#: those whom a holder knew to be sent after it had lost the row.
+chunks = Table(
+    "chunks",
+    metadata,
+    Column("batch_id", Uuid, nullable=False),
+    Column("no", Integer, nullable=False),
+    Column("tenant_id", Uuid, nullable=False),
+    Column("first", Integer, nullable=False),
+    Column("last", Integer, nullable=False),
+    Column("state", chunk_state, nullable=False, server_default="open"),
+    _count("token"),
+    Column("claim_id", Uuid),
+    _time("lease_until"),
+    Column("crashes", SmallInteger, nullable=False, server_default="0"),
+    Column("reopened", SmallInteger, nullable=False, server_default="0"),
+    _time("not_before"),
+    _count("epoch"),
+    _time("published_at"),
+    _count("calls"),
+    Column("in_call", JSONB, nullable=False, server_default="[]"),
+    _bits("sent"),
+    _bits("failed"),
+    _bits("unknown"),
+    _bits("suppressed"),
+    _bits("cancelled"),
+    _bits("doubt"),
+    _bits("late"),
+    Column("provider_ids", ARRAY(Text)),
+    Column("errors", JSONB),
+    Column("dead", Boolean, nullable=False, server_default="false"),
+    _time("done_at"),
+    _time("folded_at"),
+    _time("logged_at"),
+    PrimaryKeyConstraint("batch_id", "no"),
+    CheckConstraint(
+        "bit_count(sent | failed | unknown | suppressed | cancelled)"
+        " = bit_count(sent) + bit_count(failed) + bit_count(unknown)"
+        " + bit_count(suppressed) + bit_count(cancelled)",
+        name="nobody_twice",
+    ),
+    CheckConstraint(
+        "state <> 'done' or (in_call = '[]' and"
+        " bit_count(sent | failed | unknown | suppressed | cancelled)"
+        " = last - first + 1)",
+        name="done_is_decided",
+    ),
+    Index(
+        "chunks_to_publish_idx",
+        "batch_id",
+        "no",
+        postgresql_where=text("state = 'open' and published_at is null"),
+    ),
+    Index(
+        "chunks_claimed_idx", "lease_until", postgresql_where=text("state = 'claimed'")
+    ),
+    Index(
+        "chunks_to_fold_idx",
+        "batch_id",
+        "no",
+        postgresql_where=text("state = 'done' and folded_at is null"),
+    ),
+    Index(
+        "chunks_to_log_idx",
+        "folded_at",
+        postgresql_where=text("folded_at is not null and logged_at is null"),
+    ),
+    Index(
+        "chunks_unfinished_idx",
+        "batch_id",
+        postgresql_where=text("state <> 'done' or folded_at is null"),
+    ),
+    Index(
+        "chunks_unknown_idx",
+        "done_at",
+        postgresql_where=text("state = 'done' and bit_count(unknown) > 0"),
+    ),
+)

@@ -1,0 +1,94 @@
+"""The environment, read once into a frozen value where a process is put together."""
+
+from functools import cached_property
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from models.errors import InvalidInputError
+from models.timing import Timing
+
+
+class Settings(BaseSettings):
+    """Every setting; `.env.example` says what each is for."""
+
+    model_config = SettingsConfigDict(frozen=True, env_file=".env", extra="ignore")
+
+    database_url: SecretStr
+    nats_url: str
+    dragonfly_url: SecretStr
+    clickhouse_url: SecretStr
+    database_pool_size: int = Field(default=20, ge=2)
+    database_pool_timeout_s: float = Field(default=30, gt=0)
+    nats_replicas: int = Field(default=1, ge=1, le=5)
+
+    session_secret: SecretStr = SecretStr("")
+    public_url: str = "http://127.0.0.1:3000"
+    max_upload_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
+
+    resend_webhook_secret: SecretStr = SecretStr("")
+    ses_webhook_secret: SecretStr = SecretStr("")
+    telnyx_public_key: str = ""
+    custom_webhook_secret: SecretStr = SecretStr("")
+    resend_api_key: SecretStr = SecretStr("")
+    aws_access_key_id: str = ""
+    aws_secret_access_key: SecretStr = SecretStr("")
+    aws_region: str = "eu-central-1"
+    telnyx_api_key: SecretStr = SecretStr("")
+
+    postgres_sync_enabled: bool = True
+    postgres_sync_interval_ms: int = Field(default=2000, ge=50)
+    discovery_interval_ms: int = Field(default=2000, ge=50)
+    recovery_interval_s: float = Field(default=60, gt=0)
+    stuck_after_s: float = Field(default=300, gt=0)
+    leader_lease_s: float = Field(default=10, ge=1)
+
+    max_concurrent_emails: int = Field(default=100, ge=1)
+    concurrent_batches: int = Field(default=2, ge=1)
+    worker_processes: int = Field(default=2, ge=1)
+    worker_threads: int = Field(default=8, ge=1)
+
+    expand_page_size: int = Field(default=1000, ge=1)
+    chunk_size: int = Field(default=500, ge=1, le=5000)
+    system_rate_per_s: float = Field(default=1_000_000, gt=0)
+    call_deadline_s: float = Field(default=20, gt=0)
+    call_margin_s: float = Field(default=5, gt=0)
+    lease_s: float = Field(default=45, gt=0)
+    ack_wait_s: float = Field(default=60, gt=0)
+    key_life_s: float = Field(default=24 * 3600, gt=0)
+    unknown_window_s: float = Field(default=90, gt=0)
+
+    log_level: str = "INFO"
+
+    @cached_property
+    def timing(self) -> Timing:
+        """Return the times around a call, checked against each other."""
+        return Timing(
+            call_deadline_s=self.call_deadline_s,
+            margin_s=self.call_margin_s,
+            lease_s=self.lease_s,
+            ack_wait_s=self.ack_wait_s,
+        )
+
+
+def load() -> Settings:
+    """Read the environment and `.env`.
+
+    Raises `InvalidInputError`, which names every variable that is missing or wrong
+    and never shows a value.
+    """
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{str(problem['loc'][0]).upper()}: {problem['msg']}"
+            for problem in error.errors()
+        )
+        raise InvalidInputError(
+            f"The environment is not complete ({wrong}); see .env.example."
+        ) from error
+    if settings.timing.lease_s * 2 > settings.unknown_window_s:
+        raise InvalidInputError(
+            "UNKNOWN_WINDOW_S must be at least twice LEASE_S.", field="UNKNOWN_WINDOW_S"
+        )
+    return settings
