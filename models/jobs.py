@@ -37,6 +37,9 @@ class SendChunk:
         addresses: By position; none where the chunk was too large to carry, so
             that the worker reads its range itself.
         variables: By position, one mapping of names to values each; as addresses.
+        suppressed: The positions that were on a suppression list at expansion.
+        published_at: When the copy was made, in seconds since the epoch, so that a
+            worker knows which later suppressions it must look for.
     """
 
     actor: ClassVar[str] = "send_chunk"
@@ -50,6 +53,8 @@ class SendChunk:
     epoch: int
     addresses: Sequence[str] | None = None
     variables: Sequence[Mapping[str, Any]] | None = None
+    suppressed: Sequence[int] = ()
+    published_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
