@@ -109,6 +109,11 @@ class Chunk:
         )
 
 
+def taken_by(chunk: Chunk, token: int) -> Chunk:
+    """Return the chunk as the holder of `token` writes it."""
+    return replace(chunk, token=token)
+
+
 def begun(chunk: Chunk, calls: Sequence[int], *, account: str, at: float) -> Chunk:
     """Return the chunk with calls to these sets of members declared."""
     intents = tuple(
@@ -182,20 +187,26 @@ def answered(chunk: Chunk, call: CallIntent, answer: Answer, *, keyed: bool) -> 
     )
 
 
-def recorded(chunk: Chunk, record: Outcome) -> Chunk:
-    """Return the chunk after what its last holder had put into Dragonfly."""
+def recorded(chunk: Chunk, record: Outcome, *, keyed: bool) -> Chunk:
+    """Return the chunk after what its last holder had put into Dragonfly.
+
+    A call of which the record knows anything was answered. Under a key, those of its
+    members that the record does not name were refused, so they are open; without
+    one they stay in call, and their taker gives them up.
+    """
     news = chunk.calling & record.answered
     if not news:
         return chunk
     sent = news & record.sent
     failed = news & record.failed & ~record.sent
+    left = (
+        call if not call.members & news else replace(call, members=call.members & ~news)
+        for call in chunk.in_call
+        if not call.members & news or not keyed
+    )
     return replace(
         chunk,
-        in_call=tuple(
-            replace(call, members=call.members & ~news)
-            for call in chunk.in_call
-            if call.members & ~news
-        ),
+        in_call=tuple(call for call in left if call.members),
         sent=chunk.sent | sent,
         failed=chunk.failed | failed,
         provider_ids={**chunk.provider_ids, **_of(record.provider_ids, sent)},

@@ -5,8 +5,8 @@ and none is renamed, so that old and new processes understand each other's jobs.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, TypeVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +76,12 @@ class RecordWebhook:
 
 
 Job = ExpandBatch | SendChunk | RecordWebhook
+
+
+_AnyJob = TypeVar("_AnyJob", ExpandBatch, SendChunk, RecordWebhook)
+
+
+def job_of(kind: type[_AnyJob], values: Mapping[str, Any]) -> _AnyJob:
+    """Return the job that was sent; fields of newer senders are left aside."""
+    known = {field.name for field in fields(kind)}
+    return kind(**{name: value for name, value in values.items() if name in known})

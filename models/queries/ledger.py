@@ -66,6 +66,12 @@ _CLAIMED_AS = text(
     where c.batch_id = :batch_id and c.no = :no and c.claim_id = :claim_id
     """
 )
+_IN_CALL = text(
+    f"""
+    select {_ROW} from chunks c
+    where c.batch_id = :batch_id and c.no = :no and c.state = 'claimed'
+    """
+)
 _LOOK = text(
     """
     select c.state, b.status, g.held_reason,
@@ -99,8 +105,9 @@ _ADVANCE = text(
             then clock_timestamp() + make_interval(secs => :lease_s) end,
         not_before = case when cast(:wait_s as float) > 0
             then clock_timestamp() + make_interval(secs => :wait_s) end,
-        published_at = case when :unpublish then null else c.published_at end,
-        epoch = c.epoch + (:unpublish)::int,
+        published_at = case when :unpublish or b.status = 'paused' then null
+            else c.published_at end,
+        epoch = c.epoch + (:unpublish or b.status = 'paused')::int,
         sent = cast(:sent as varbit) | (cast(:unknown as varbit) & c.late),
         failed = cast(:failed as varbit),
         unknown = cast(:unknown as varbit) & ~c.late,
@@ -123,7 +130,8 @@ _UNPUBLISH = text(
     """
     update chunks c
     set published_at = null, epoch = c.epoch + 1,
-        not_before = clock_timestamp() + make_interval(secs => :wait_s)
+        not_before = case when cast(:wait_s as float) > 0
+            then clock_timestamp() + make_interval(secs => :wait_s) end
     where c.batch_id = :batch_id and c.no = :no and c.state = 'open'
         and c.epoch = :epoch
     """
@@ -240,6 +248,14 @@ def claimed_as(
         .first()
     )
     return (_chunk(row), row["status"]) if row else None
+
+
+def in_call(connection: Connection, batch_id: str, no: int) -> Chunk | None:
+    """Return a claimed row as it is, without claiming it."""
+    row = connection.execute(
+        _IN_CALL, {"batch_id": batch_id, "no": no}
+    ).mappings().first()
+    return _chunk(row) if row else None
 
 
 def look(connection: Connection, batch_id: str, no: int, *, margin_s: float) -> Seen:

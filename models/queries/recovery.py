@@ -1,15 +1,18 @@
 """Taking up again what stopped moving, by evidence and never by age (rules 8, 10)."""
 
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+_NOW = text("select clock_timestamp()")
+# Whatever was published before the queue was counted, and is unfinished after it was
+# counted, was stored while it was counted: else its message is gone.
 _PUBLISHED = text(
     """
     select c.tenant_id, count(*) as chunks
-    from chunks c join batches b on b.id = c.batch_id
-    where c.state <> 'done' and c.published_at is not null
-        and b.status in ('processing', 'cancelled')
+    from chunks c
+    where c.state <> 'done' and c.published_at < :before
     group by c.tenant_id
     """
 )
@@ -22,6 +25,24 @@ _REPUBLISH = text(
         and b.status in ('processing', 'cancelled')
         and c.state <> 'done' and c.published_at is not null
         and (c.lease_until is null or c.lease_until < clock_timestamp())
+    """
+)
+_STUCK = text(
+    """
+    select b.id, b.tenant_id
+    from batches b join send_configs g on g.id = b.config_id
+    where b.status = 'processing' and g.held_reason is null
+        and b.started_at < clock_timestamp() - make_interval(secs => :after_s)
+        and exists (
+            select 1 from chunks c where c.batch_id = b.id and c.state <> 'done'
+        )
+        and not exists (
+            select 1 from chunks c
+            where c.batch_id = b.id
+                and greatest(
+                    c.lease_until, c.not_before, c.done_at, c.published_at
+                ) > clock_timestamp() - make_interval(secs => :after_s)
+        )
     """
 )
 # Only who is still unknown in `recipients`: an event may have told us meanwhile.
@@ -73,9 +94,14 @@ _REOPEN = text(
 )
 
 
-def published_unfinished(connection: Connection) -> dict[str, int]:
+def now(connection: Connection) -> datetime:
+    """Return Postgres' time: the one that judges leases."""
+    return connection.execute(_NOW).scalar_one()  # type: ignore[no-any-return]  # A timestamptz.
+
+
+def published_unfinished(connection: Connection, *, before: datetime) -> dict[str, int]:
     """Return, by tenant, how many messages the queue should at least hold."""
-    rows = connection.execute(_PUBLISHED)
+    rows = connection.execute(_PUBLISHED, {"before": before})
     return {str(row.tenant_id): row.chunks for row in rows}
 
 
@@ -89,3 +115,11 @@ def reopen_unknown(connection: Connection, *, window_s: float, reopens: int) -> 
     return connection.execute(
         _REOPEN, {"window_s": window_s, "reopens": reopens}
     ).rowcount
+
+
+def stuck_batches(connection: Connection, *, after_s: float) -> list[tuple[UUID, UUID]]:
+    """Return (batch, tenant) where nothing moved and nothing is being waited for."""
+    return [
+        (row.id, row.tenant_id)
+        for row in connection.execute(_STUCK, {"after_s": after_s})
+    ]
