@@ -19,62 +19,55 @@
 local unpack = table.unpack or unpack
 local first, size = tonumber(ARGV[1]), tonumber(ARGV[2])
 
+local types, gets = {}, {}
+for start = 0, size - 1, 32 do
+  local width = 'u' .. string.format('%.0f', math.min(32, size - start))
+  types[#types + 1] = width
+  gets[#gets + 1] = 'GET'
+  gets[#gets + 1] = width
+  gets[#gets + 1] = first + start
+end
+
 local function word(words, i)
-  if words == '' then
-    return 0
-  end
-  local a, b, c, d = string.byte(words, 4 * i + 1, 4 * i + 4)
+  local a, b, c, d = string.byte(words, 4 * i - 3, 4 * i)
   return ((a * 256 + b) * 256 + c) * 256 + d
 end
 
-local function piece(start)
-  return 'u' .. string.format('%.0f', math.min(32, size - start)), first + start
-end
-
-local function read(key)
-  if redis.call('STRLEN', key) * 8 <= first then
-    return {}
-  end
-  local gets = {}
-  for start = 0, size - 1, 32 do
-    local width, offset = piece(start)
-    gets[#gets + 1] = 'GET'
-    gets[#gets + 1] = width
-    gets[#gets + 1] = offset
-  end
-  return redis.call('BITFIELD', key, unpack(gets))
-end
-
-local function write(key, words)
+-- Answers with changes as arguments of BITFIELD, and adds to `taken`.
+local function merge(before, given, taken)
   local sets = {}
-  for i, value in pairs(words) do
-    local width, offset = piece(32 * i)
-    sets[#sets + 1] = 'SET'
-    sets[#sets + 1] = width
-    sets[#sets + 1] = offset
-    sets[#sets + 1] = string.format('%.0f', value)
-  end
-  if #sets > 0 then
-    redis.call('BITFIELD', key, unpack(sets))
-  end
-end
-
-local taken = {}
-for k = 1, 5 do
-  local before, after = read(KEYS[k]), {}
-  for i = 0, math.ceil(size / 32) - 1 do
-    local old = before[i + 1] or 0
-    local higher = taken[i] or 0
-    local new = bit.band(bit.bor(old, word(ARGV[6 + k], i)), bit.bnot(higher))
+  for i = 1, #types do
+    local old, higher = before[i] or 0, taken[i] or 0
+    local new = old
+    if given ~= '' then
+      new = bit.bor(old, word(given, i))
+    end
+    new = bit.band(new, bit.bnot(higher))
     taken[i] = bit.bor(higher, new)
     -- The library answers with a sign; BITFIELD takes none.
     new = new % 4294967296
     if new ~= old then
-      after[i] = new
+      sets[#sets + 1] = 'SET'
+      sets[#sets + 1] = types[i]
+      sets[#sets + 1] = first + 32 * (i - 1)
+      sets[#sets + 1] = string.format('%.0f', new)
     end
   end
-  write(KEYS[k], after)
-  redis.call('EXPIRE', KEYS[k], ARGV[6])
+  return sets
+end
+
+local taken = {}
+for k = 1, 5 do
+  local given = ARGV[6 + k]
+  local reaches = redis.call('STRLEN', KEYS[k]) * 8 > first
+  if reaches or given ~= '' then
+    local before = reaches and redis.call('BITFIELD', KEYS[k], unpack(gets)) or {}
+    local sets = merge(before, given, taken)
+    if #sets > 0 then
+      redis.call('BITFIELD', KEYS[k], unpack(sets))
+    end
+    redis.call('EXPIRE', KEYS[k], ARGV[6])
+  end
 end
 
 local held = redis.call('HGET', KEYS[6], ARGV[4]) or ''

@@ -1,6 +1,7 @@
 """A real server from the installed wheel, and clients as processes have them."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -32,30 +33,38 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        """Return when it answers."""
         assert _SPEC is not None
         assert _SPEC.origin is not None
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
         options += ["--dir", str(self._folder), *self._options]
         binary = Path(_SPEC.origin).parent / _BINARY
-        self._process = subprocess.Popen(
-            [binary, *options], stdout=subprocess.DEVNULL
-        )
-        with redis.Redis(port=self.port) as client:
-            wait_until(lambda: _answers(client))
+        self._process = subprocess.Popen([binary, *options], stdout=subprocess.DEVNULL)
+        with redis.Redis(port=self.port, retry=None) as client:
+            _wait_until(lambda: _answers(client))
 
     def kill(self) -> None:
+        """End it as a crash does."""
         self._signal(signal.SIGKILL)
         assert self._process is not None
         self._process.wait()
         self._process = None
 
+    def wipe(self) -> None:
+        """Lose the data of a server that does not run."""
+        shutil.rmtree(self._folder)
+        self._folder.mkdir()
+
     def freeze(self) -> None:
+        """Let it hold its connections and answer nothing."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
+        """Let it go on."""
         self._signal(signal.SIGCONT)
 
     def end(self) -> None:
+        """Leave no process behind."""
         if self._process is not None:
             self.kill()
 
@@ -64,7 +73,7 @@ class Server:
         os.kill(self._process.pid, number)
 
 
-def wait_until(is_so, *, within_s: float = 10.0) -> None:
+def _wait_until(is_so, *, within_s: float = 10.0) -> None:
     """Return as soon as `is_so()` holds; fail when it never does."""
     deadline = time.monotonic() + within_s
     while not is_so():
@@ -108,3 +117,21 @@ def client(server) -> Iterator[redis.Redis]:
 @pytest.fixture
 def outcomes(client) -> Outcomes:
     return Outcomes(client)
+
+
+@pytest.fixture
+def connected():
+    """Give `Outcomes` of a server of one's own."""
+    return lambda server: Outcomes(connect(server.url))
+
+
+@pytest.fixture
+def admin():
+    """Give a plain client, as an operator has it."""
+    return lambda server: redis.Redis(port=server.port)
+
+
+@pytest.fixture
+def wait_until():
+    """Return as soon as a condition holds; fail when it never does."""
+    return _wait_until
