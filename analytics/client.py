@@ -8,8 +8,12 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import clickhouse_connect
-from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
-from urllib3.exceptions import HTTPError
+from clickhouse_connect.driver.exceptions import (
+    ClickHouseError,
+    DatabaseError,
+    OperationalError,
+    StreamFailureError,
+)
 
 from models.errors import BatchSenderError, NeighbourUnavailableError
 
@@ -17,9 +21,14 @@ from models.errors import BatchSenderError, NeighbourUnavailableError
 #: Source: https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp
 _REFUSED_USER = frozenset({192, 193, 194, 516})
 
-#: Codes for a server that is too busy, short of memory, starting or read-only. The
-#: same call may work later. Source as above.
-_BUSY = frozenset({159, 164, 202, 203, 209, 210, 241, 242, 243, 252, 319, 439})
+#: Codes for a server that is too busy, out of memory or space, or without its peers:
+#: the same call may work later. Source as above.
+_BUSY = frozenset(
+    {159, 202, 203, 209, 210, 241, 242, 243, 252, 285, 319, 439, 745, 999}
+)
+
+#: Those mean the way to the server or back; their children are our own mistakes.
+_NO_ANSWER = (DatabaseError, OperationalError, StreamFailureError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +147,6 @@ def _translated_errors() -> Iterator[None]:
         yield
     except ClickHouseError as error:
         raise _translated(error) from error
-    except (HTTPError, OSError) as error:
-        raise NeighbourUnavailableError("ClickHouse does not answer.") from error
 
 
 def _translated(error: ClickHouseError) -> BatchSenderError:
@@ -151,7 +158,7 @@ def _translated(error: ClickHouseError) -> BatchSenderError:
         )
     if code in _BUSY:
         return NeighbourUnavailableError(f"ClickHouse is busy (code {code}).")
-    if code is None and isinstance(error, OperationalError):
+    if code is None and type(error) in _NO_ANSWER:
         return NeighbourUnavailableError("ClickHouse does not answer.")
     return BatchSenderError(
         f"ClickHouse refused a statement (code {code}); are its migrations applied?"

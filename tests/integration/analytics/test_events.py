@@ -53,6 +53,11 @@ def test_a_batch_nobody_logged_counts_nobody(client, batch_id):
     assert batch_stats(client, batch_id) == counts()
 
 
+def test_nothing_to_log_is_nothing_written(log):
+    """An idle log is not an error."""
+    assert log.write([]) == 0
+
+
 def test_every_outcome_is_counted_once(client, log, batch_id):
     """The five outcomes partition the chunk."""
     chunk = make_chunk(

@@ -24,6 +24,15 @@ def test_all_migrations_are_applied_in_order_and_once(unmigrated):
     assert migrate(unmigrated) == []
 
 
+def test_a_closed_client_opens_again(unmigrated):
+    """A process that closed its connections before a fork can go on."""
+    unmigrated.close()
+    migrate(unmigrated)
+    unmigrated.close()
+
+    assert migrate(unmigrated) == []
+
+
 def test_a_new_file_is_applied_alone(unmigrated, tmp_path):
     """An older database gets what it lacks."""
     (tmp_path / "0001_one.sql").write_text("CREATE TABLE one (a Int8) ENGINE = Null;")
