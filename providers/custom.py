@@ -216,7 +216,7 @@ def answer_of(found: HttpAnswer | NotSent | NoAnswer, size: int) -> Answer:
     """Return what became of a call of `size` messages (the module's tables)."""
     everyone = bits.everyone(size)
     if isinstance(found, NotSent):
-        return Answer(reason=found.reason)
+        return Answer(taken_up=False, reason=found.reason)
     if isinstance(found, NoAnswer):
         return Answer(unanswered=everyone, reason=found.reason)
     if 200 <= found.status < 300:
@@ -225,7 +225,7 @@ def answer_of(found: HttpAnswer | NotSent | NoAnswer, size: int) -> Answer:
     phrase = http.client.responses.get(found.status, "")
     reason = f"The endpoint answered {found.status} {phrase}".rstrip() + "."
     if found.status == HTTPStatus.TOO_MANY_REQUESTS:
-        return Answer(retry_after_s=retry_after_s, reason=reason)
+        return Answer(taken_up=False, retry_after_s=retry_after_s, reason=reason)
     if found.status in _UNANSWERED or not 300 <= found.status < 500:
         return Answer(unanswered=everyone, retry_after_s=retry_after_s, reason=reason)
     if found.status in _CREDENTIALS:

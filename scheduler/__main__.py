@@ -6,11 +6,11 @@ import sys
 import threading
 from functools import partial
 
-import hot_state
 from analytics import client as analytics_client
 from analytics.event_log import EventLog
-from brokers import dispatch
-from brokers.errors import BrokerUnavailable
+from brokers import JetStreamBroker, dispatch
+from brokers.errors import UnavailableError
+from hot_state import client as hot_state_client
 from hot_state.lock import Lease
 from hot_state.outcomes import Outcomes
 from models.database import Database
@@ -34,7 +34,7 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     configure_logging("scheduler", level=settings.log_level)
-    client = hot_state.connect(settings.dragonfly_url.get_secret_value())
+    client = hot_state_client.connect(settings.dragonfly_url.get_secret_value())
     lease = Lease(client, "leader", ttl_s=settings.leader_lease_s)
     leader = Leader(lease)
     plan = timetable(leader, duties(settings, Outcomes(client)))
@@ -85,11 +85,13 @@ def duties(settings: Settings, outcomes: Outcomes) -> list[Duty]:
     return chosen
 
 
-def _stored(broker: dispatch.Broker) -> dict[str, int]:
+def _stored(broker: JetStreamBroker) -> dict[str, int]:
     try:
         return broker.stored(SendChunk.queue)
-    except BrokerUnavailable as error:
-        raise NeighbourUnavailableError("NATS does not answer; check NATS_URL.") from error
+    except UnavailableError as error:
+        raise NeighbourUnavailableError(
+            "NATS does not answer; check NATS_URL."
+        ) from error
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Station 3: batches that are due get their ledger, and work that is open a job."""
 
-from brokers import dispatch
+from brokers import JetStreamBroker, dispatch
 from models.database import Database
 from models.jobs import ExpandBatch
 from models.queries import publishing
@@ -9,7 +9,7 @@ from models.queries import publishing
 EXPAND_AGAIN_S = 2.0
 
 
-def discover(database: Database, broker: dispatch.Broker) -> int:
+def discover(database: Database, broker: JetStreamBroker) -> int:
     """Start what is due and ask for the expansion of what is unpublished.
 
     Returns how many expansions were asked for. If the job cannot be published, the

@@ -14,6 +14,12 @@ from tasks import expand, send, webhook
 from tasks.worker import worker
 from telemetry import configure_logging, log_context
 
+
+def _deliveries() -> int:
+    delivery = current_delivery()
+    return delivery.deliveries if delivery else 1
+
+
 settings = load()
 configure_logging("worker", level=settings.log_level)
 broker = dispatch.connect(
@@ -24,7 +30,7 @@ broker = dispatch.connect(
     job_patience_s=settings.lease_s,
     middleware=[
         Retries(max_retries=10, min_backoff=1000, max_backoff=60_000),
-        Idempotency(lambda: worker().outcomes),
+        Idempotency(lambda: worker().outcomes, deliveries=_deliveries),
     ],
 )
 dramatiq.set_broker(broker)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import orjson
 
-from brokers import MessageTooLarge, dispatch
+from brokers import JetStreamBroker, MessageTooLarge, dispatch
 from models.jobs import ExpandBatch, SendChunk
 from models.plan import Plan
 from models.queries import publishing
@@ -26,7 +26,7 @@ WINDOW_S = 60.0
 WINDOW_CHUNKS = (16, 4000)
 
 
-def expand(worker: Worker, broker: dispatch.Broker, job: ExpandBatch) -> int:
+def expand(worker: Worker, broker: JetStreamBroker, job: ExpandBatch) -> int:
     """Publish what is open and unpublished, as far as the window goes.
 
     Returns how many chunks were published. A batch that is paused, cancelled or
@@ -57,7 +57,7 @@ def _room(worker: Worker, plan: Plan) -> int:
 
 
 def _publish_page(
-    worker: Worker, broker: dispatch.Broker, plan: Plan, *, chunks: int
+    worker: Worker, broker: JetStreamBroker, plan: Plan, *, chunks: int
 ) -> int:
     with worker.database.statement() as connection:
         page = publishing.next_page(connection, plan.batch_id, chunks=chunks)
@@ -77,7 +77,7 @@ def _publish_page(
 
 
 def _send(
-    broker: dispatch.Broker, jobs: Sequence[SendChunk], ids: Sequence[str]
+    broker: JetStreamBroker, jobs: Sequence[SendChunk], ids: Sequence[str]
 ) -> None:
     try:
         dispatch.send_many(broker, jobs, dedup_ids=ids, atomic=True)

@@ -13,7 +13,8 @@ from dataclasses import replace
 from uuid import uuid4
 
 from brokers import Delivery
-from models import bits, chunk as rules
+from models import bits
+from models import chunk as rules
 from models.chunk import CallIntent, Chunk
 from models.errors import BatchSenderError, NeighbourUnavailableError
 from models.jobs import SendChunk
@@ -72,9 +73,7 @@ class ChunkRun:
 
     def run(self) -> None:
         """Claim, call, record, advance; then ack, postpone or leave."""
-        fresh = Chunk(
-            self._job.batch_id, self._job.no, self._job.first, self._job.size
-        )
+        fresh = Chunk(self._job.batch_id, self._job.no, self._job.first, self._job.size)
         # A message that came back is claimed with nothing in call, so that a job
         # which kills workers is counted before it is rendered.
         if self._delivery.deliveries == 1:
@@ -102,7 +101,9 @@ class ChunkRun:
             self._bury(held)
             return
         repeated = [
-            call for call in held.in_call if status == "processing" and self._may_repeat(call)
+            call
+            for call in held.in_call
+            if status == "processing" and self._may_repeat(call)
         ]
         held = rules.given_up(
             held,
@@ -406,9 +407,7 @@ class ChunkRun:
         return wait_s
 
     def _begun(self, chunk: Chunk, calls: Sequence[int]) -> Chunk:
-        return rules.begun(
-            chunk, calls, account=self._plan.account, at=time.time()
-        )
+        return rules.begun(chunk, calls, account=self._plan.account, at=time.time())
 
     def _give_back(self) -> None:
         """Return tokens for calls that did not begin, while they are fresh."""

@@ -8,8 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 
-import hot_state
-import providers
+from hot_state import client as hot_state_client
 from hot_state.limiter import Limiter
 from hot_state.outcomes import Outcomes
 from models import credentials
@@ -19,6 +18,7 @@ from models.message import Content, Templates
 from models.plan import Plan
 from models.queries import publishing, tenants
 from models.timing import Timing
+from providers import registry
 from providers.provider import Provider
 from settings import Settings, load
 
@@ -93,7 +93,7 @@ class Senders:
                 if sealed
                 else {}
             )
-            self._providers[plan.account] = providers.build(
+            self._providers[plan.account] = registry.build(
                 plan.provider, plan.settings, opened
             )
         return self._providers[plan.account]
@@ -156,7 +156,7 @@ class Worker:
             pool_size=settings.database_pool_size,
             pool_timeout_s=settings.database_pool_timeout_s,
         )
-        client = hot_state.connect(settings.dragonfly_url.get_secret_value())
+        client = hot_state_client.connect(settings.dragonfly_url.get_secret_value())
         return cls(
             settings=settings,
             timing=settings.timing,

@@ -252,9 +252,11 @@ def claimed_as(
 
 def in_call(connection: Connection, batch_id: str, no: int) -> Chunk | None:
     """Return a claimed row as it is, without claiming it."""
-    row = connection.execute(
-        _IN_CALL, {"batch_id": batch_id, "no": no}
-    ).mappings().first()
+    row = (
+        connection.execute(_IN_CALL, {"batch_id": batch_id, "no": no})
+        .mappings()
+        .first()
+    )
     return _chunk(row) if row else None
 
 
