@@ -15,6 +15,8 @@ from brokers.jetstream import JetStreamBroker
 from brokers.topology import Route
 from models.jobs import Job, RecordWebhook, SendChunk
 
+__all__ = ["ENCODER", "connect", "routes", "send", "send_many", "to_message"]
+
 #: Batches that are expanded at once, and how long a chunk's job may stand still.
 CONCURRENT_BATCHES = 2
 JOB_PATIENCE_S = 45.0

@@ -25,6 +25,9 @@ from telemetry import configure_logging
 
 log = logging.getLogger("batchsender.scheduler")
 
+#: ClickHouse may take this long over an insert; events wait in the ledger meanwhile.
+CLICKHOUSE_TIMEOUT_S = 30.0
+
 
 def main() -> int:
     """Do the duties until SIGTERM or SIGINT; a duty under way is finished first."""
@@ -62,7 +65,9 @@ def duties(settings: Settings, outcomes: Outcomes) -> list[Duty]:
         concurrent_batches=settings.concurrent_batches,
         job_patience_s=settings.lease_s,
     )
-    log_door = analytics_client.connect(settings.clickhouse_url.get_secret_value())
+    log_door = analytics_client.connect(
+        settings.clickhouse_url.get_secret_value(), timeout_s=CLICKHOUSE_TIMEOUT_S
+    )
     recovery = Recovery(
         database,
         partial(_stored, broker),

@@ -48,9 +48,9 @@ class Recovery:
             for batch_id, tenant_id in stuck:
                 log.warning("Batch %s does not move.", batch_id)
                 lost.add(str(tenant_id))
-            for tenant_id in lost:
-                chunks = recovery.republish(connection, tenant_id)
-                log.warning("Tenant %s: %s chunks published anew.", tenant_id, chunks)
+            for tenant in lost:
+                chunks = recovery.republish(connection, tenant)
+                log.warning("Tenant %s: %s chunks published anew.", tenant, chunks)
                 again += chunks
         self._short = short - lost
         return again

@@ -16,7 +16,7 @@ from models.database import Database
 from models.limit import Bucket, Limit
 from models.message import Content, Templates
 from models.plan import Plan
-from models.queries import publishing, tenants
+from models.queries import publishing
 from models.timing import Timing
 from providers import registry
 from providers.provider import Provider
@@ -87,14 +87,11 @@ class Senders:
     def _provider(self, plan: Plan) -> Provider:
         if plan.account not in self._providers:
             with self._database.statement() as connection:
-                sealed = tenants.config_credentials(connection, plan.config_id)
-            opened = (
-                credentials.open_sealed(sealed, key=self._credentials_key)
-                if sealed
-                else {}
-            )
+                sealed = publishing.sealed_credentials(connection, plan.config_id)
             self._providers[plan.account] = registry.build(
-                plan.provider, plan.settings, opened
+                plan.provider,
+                plan.settings,
+                credentials.unseal(sealed, self._credentials_key),
             )
         return self._providers[plan.account]
 
