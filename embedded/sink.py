@@ -237,7 +237,8 @@ def _members(body: bytes) -> tuple[str, list[int]] | None:
         batches = {message["batch"] for message in messages}
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return None
-    if len(batches) != 1 or set(map(type, seqs)) != {int}:
+    kinds = {*map(type, batches), *map(type, seqs)}
+    if len(batches) != 1 or kinds != {str, int}:
         return None
     return batches.pop(), seqs
 
