@@ -87,15 +87,19 @@ class HttpSession:
         cannot be interrupted; when that took too long, nothing is sent. At the
         deadline the connection is closed. `headers` may not hold `Host`,
         `Content-Length` or `Connection`.
+
+        Raises:
+            ValueError: A header holds a line break or is not Latin-1.
         """
         ends_at = time.monotonic() + deadline_s
         server, path = _target(url)
+        request = _head(server, path, body, headers) + body
         try:
             connection = self._connected(server, ends_at)
         except (OSError, UnicodeError) as error:
             return NotSent(f"No connection to {server.host}: {_said(error)}.")
         try:
-            answer = connection.exchange(_head(server, path, body, headers) + body)
+            answer = connection.exchange(request)
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             return NoAnswer(f"No whole answer from {server.host}: {_said(error)}.")
