@@ -24,7 +24,6 @@ from typing import Any, Protocol, TypeVar
 
 import nats
 import nats.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from brokers.errors import ApiError, UnavailableError
@@ -36,6 +35,8 @@ Frame = tuple[str, bytes, str, dict[str, str] | None]
 API_TIMEOUT_S = 5.0
 #: A server that stays silent for twice this long is given up.
 PING_S = 5
+#: How long to wait for what is on its way to a subject that is given up.
+DRAIN_S = 2.0
 #: The first and the longest pause between two attempts to reconnect.
 BACKOFF_S = (0.02, 0.5)
 
@@ -87,7 +88,8 @@ class Link:
         self._writable = asyncio.Event()
         self._written = asyncio.Event()
         self._gone = asyncio.Event()
-        self._client = Client()
+        # nats-py's client, from the first connection on.
+        self._client: Any = None
         self._last_error: Exception | None = None
         self._closing = False
         self._keys = itertools.count(1)
@@ -117,6 +119,9 @@ class Link:
         Raises:
             UnavailableError: It took longer than `timeout_s`.
         """
+        if self._closing:
+            work.close()
+            raise UnavailableError("The connection was closed.")
         future = asyncio.run_coroutine_threadsafe(work, self.loop)
         try:
             return future.result(timeout_s)
@@ -141,10 +146,11 @@ class Link:
     @property
     def max_payload_bytes(self) -> int:
         """Return how large the server lets a message be, its headers included."""
-        return int(self._client.max_payload)
+        return int(self._client.max_payload) if self._client else 0
 
     def close(self) -> None:
         """Write what waits, then disconnect and end the thread."""
+        self._closing = True
         self.loop.call_soon_threadsafe(self._spawn, self._shut())
         self._thread.join(API_TIMEOUT_S)
 
@@ -250,7 +256,14 @@ class Link:
     async def unlisten(self, inbox: str) -> None:
         """Take no more messages on a subject that `listen` returned."""
         self._inboxes.pop(inbox, None)
-        if subscription := self._subscriptions.pop(inbox, None):
+        subscription = self._subscriptions.pop(inbox, None)
+        if subscription is None:
+            return
+        try:
+            # What is on its way is still taken in, so that it can be given back.
+            async with asyncio.timeout(DRAIN_S):
+                await subscription.drain()
+        except (nats.errors.Error, TimeoutError):
             await subscription.unsubscribe()
 
     async def flush(self) -> None:
@@ -388,12 +401,12 @@ class Link:
         return f"No NATS server answered.{reason}"
 
     async def _shut(self) -> None:
-        self._closing = True
         try:
             await self.flush()
         except (nats.errors.Error, TimeoutError):
             _log.warning("The last words to NATS may be lost.", exc_info=True)
-        await self._client.close()
+        if self._client is not None:
+            await self._client.close()
         others = self._tasks - {asyncio.current_task()}
         for task in others:
             task.cancel()
