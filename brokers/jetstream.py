@@ -24,10 +24,11 @@ from brokers.delays import delayed
 from brokers.errors import ApiError
 from brokers.in_flight import InFlight
 from brokers.intake import Buffer, Intake, Source
-from brokers.link import Link, ServerOptions
+from brokers.link import Link
 from brokers.publishing import Outgoing, Publisher
 from brokers.pulls import Pulls
 from brokers.ring import Ring
+from brokers.servers import ServerOptions
 from brokers.topology import (
     DEAD_STREAM,
     STREAM_NOT_FOUND,

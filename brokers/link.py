@@ -10,16 +10,13 @@ import asyncio
 import itertools
 import json
 import logging
-import random
 import secrets
 import selectors
-import ssl
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import nats
@@ -27,37 +24,16 @@ import nats.errors
 from nats.aio.msg import Msg
 
 from brokers.errors import ApiError, UnavailableError
+from brokers.servers import BACKOFF_S, ServerOptions
 
 T = TypeVar("T")
 Frame = tuple[str, bytes, str, dict[str, str] | None]
 
 #: How long a request to JetStream's API may take.
 API_TIMEOUT_S = 5.0
-#: A server that stays silent for twice this long is given up.
-PING_S = 5
 #: How long to wait for what is on its way to a subject that is given up.
 DRAIN_S = 2.0
-#: The first and the longest pause between two attempts to reconnect.
-BACKOFF_S = (0.02, 0.5)
-
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ServerOptions:
-    """Where the servers are and how to log in.
-
-    Attributes:
-        servers: URLs of all servers of one cluster.
-        name: What the server's monitoring calls this client.
-        tls: For `tls://` URLs; none means the system's defaults.
-        credentials: Path of a `.creds` file.
-    """
-
-    servers: tuple[str, ...]
-    name: str
-    tls: ssl.SSLContext | None = None
-    credentials: str | None = None
 
 
 class Watcher(Protocol):
@@ -334,16 +310,7 @@ class Link:
             self._gone.clear()
             try:
                 self._client = await nats.connect(
-                    list(self._options.servers),
-                    name=self._options.name,
-                    tls=self._options.tls,
-                    user_credentials=self._options.credentials,
-                    max_reconnect_attempts=-1,
-                    reconnect_time_wait=0.1,
-                    reconnect_to_server_handler=_next_server,
-                    connect_timeout=2,
-                    ping_interval=PING_S,
-                    max_outstanding_pings=2,
+                    **self._options.for_client(),
                     error_cb=self._on_error,
                     disconnected_cb=self._on_disconnected,
                     reconnected_cb=self._on_connected,
@@ -417,10 +384,3 @@ class Link:
 def status_of(message: Msg) -> str:
     """Return the server's status, such as `404`; `""` for an ordinary message."""
     return (message.headers or {}).get("Status", "")
-
-
-def _next_server(servers: list[Any], _: dict[str, Any]) -> tuple[Any, float]:
-    server = min(servers, key=lambda one: one.reconnects)
-    first, longest = BACKOFF_S
-    pause_s = min(longest, first * 1.5 ** min(server.reconnects, 20))
-    return server, pause_s * random.uniform(0.5, 1.0)  # noqa: S311 - spreads reconnects, hides nothing

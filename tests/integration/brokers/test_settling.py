@@ -2,6 +2,7 @@
 
 import base64
 import json
+import threading
 import time
 
 import dramatiq
@@ -88,7 +89,7 @@ def test_heartbeats_keep_a_long_job_and_those_behind_it(quick, work):
     @dramatiq.actor(actor_name="work", broker=quick)
     def actor():
         runs.append(current_delivery().deliveries)
-        time.sleep(1.8)
+        threading.Event().wait(1.8)
 
     work(quick, threads=1)
     send(quick)
@@ -126,7 +127,7 @@ def test_a_job_that_moves_is_kept(make_broker, work):
     def actor():
         runs.append(current_delivery().deliveries)
         for _ in range(10):
-            time.sleep(0.2)
+            threading.Event().wait(0.2)
             current_delivery().touch()
 
     work(broker, threads=2)
@@ -194,7 +195,7 @@ def test_a_stopped_worker_gives_back_what_it_has_not_begun(broker, work):
     @dramatiq.actor(actor_name="work", broker=broker)
     def actor():
         began.append(1)
-        time.sleep(0.3)
+        threading.Event().wait(0.3)
 
     worker = work(broker, threads=1)
     for _ in range(2):
