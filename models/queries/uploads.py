@@ -218,7 +218,7 @@ def _copy(connection: Connection, blocks: Iterable[Block]) -> None:
 
 
 def _translated(
-    connection: Connection, error: DatabaseError, failure: Exception | None
+    connection: Connection, error: Exception, failure: Exception | None
 ) -> Exception:
     """Return what went wrong in a COPY, which SQLAlchemy does not see."""
     if failure is not None:

@@ -28,22 +28,27 @@ class Caller:
     key: str
 
     def ask(self, method: str, path: str, **options: Any) -> TestResponse:
+        """Answer of one request with the tenant's key."""
         headers = {"Authorization": f"Bearer {self.key}"} | options.pop("headers", {})
         return self.client.open(path, method=method, headers=headers, **options)
 
     def get(self, path: str) -> TestResponse:
+        """Answer of a GET."""
         return self.ask("GET", path)
 
     def post(self, path: str, body: Any = None) -> TestResponse:
+        """Answer of a POST of JSON."""
         return self.ask("POST", path, json=body or {})
 
     def upload(
         self, batch_id: str, rows: bytes | str, *, part: int = 0, kind: str = "text/csv"
     ) -> TestResponse:
+        """Answer of an upload of one part."""
         path = f"/api/batches/{batch_id}/recipients?part={part}"
         return self.ask("POST", path, data=rows, content_type=kind)
 
     def make_config(self, name: str = "hook", **fields: Any) -> dict[str, Any]:
+        """A config as the API showed it; fields override."""
         body = {
             "name": name,
             "channel": "email",
@@ -55,6 +60,7 @@ class Caller:
         return answer.json
 
     def make_batch(self, text: str = "Hello {{ name }}", **fields: Any) -> str:
+        """A new draft's id; fields override."""
         body = {"sendConfig": "hook", "payload": {"text": text}} | fields
         answer = self.post("/api/batches", body)
         assert answer.status_code == 201, answer.text
@@ -78,7 +84,7 @@ def settings(database_url: str) -> Settings:
         dragonfly_url="redis://127.0.0.1:9",
         clickhouse_url="http://127.0.0.1:9",
         database_pool_size=4,
-        max_upload_bytes=1_000_000,
+        max_upload_bytes=2_000_000,
         credentials_key=SecretStr(KEY),
     )
 

@@ -48,7 +48,7 @@ def test_a_batch_is_made_filled_and_queued(tenant):
 
 def test_bad_rows_are_reported_by_line_and_the_same_part_counts_once(tenant):
     batch_id = tenant.make_batch()
-    rows = "email,name\na@example.com,Ann\nno address,Bob\nA@EXAMPLE.com,x\na@example.com,y\n"
+    rows = "email\na@example.com\nno address\nA@example.com\na@EXAMPLE.com\n"
 
     first = tenant.upload(batch_id, rows, part=3)
     again = tenant.upload(batch_id, "email\nz@example.com\n", part=3)
@@ -160,7 +160,7 @@ def test_an_upload_that_cannot_be_read_changes_nothing(tenant, rows, kind, said)
 def test_what_is_too_large_is_refused_with_and_without_a_length(tenant):
     batch_id = tenant.make_batch()
     path = f"/api/batches/{batch_id}/recipients?part=0"
-    large = b"email\n" + b"x" * 1_000_001
+    large = b"email\n" + b"x" * 2_000_001
 
     announced = tenant.upload(batch_id, large)
     streamed = tenant.ask(
@@ -169,10 +169,11 @@ def test_what_is_too_large_is_refused_with_and_without_a_length(tenant):
         content_type="text/csv",
         environ_overrides={"wsgi.input": _Endless()},
     )
-    long_row = tenant.upload(batch_id, b'email,name\na@x.io,"' + b"y" * 999_900)
+    long_row = tenant.upload(batch_id, b"email,name\na@x.io," + b"y" * 1_500_000)
 
     assert (announced.status_code, streamed.status_code) == (413, 413)
     assert long_row.status_code == 400
+    assert "line 2" in long_row.json["detail"]
     assert tenant.get(f"/api/batches/{batch_id}").json["rows"] == 0
 
 
