@@ -26,7 +26,10 @@ class Idempotency(Middleware):
     """
 
     def __init__(
-        self, outcomes: Callable[[], Outcomes], *, deliveries: Callable[[], int] = _always_check
+        self,
+        outcomes: Callable[[], Outcomes],
+        *,
+        deliveries: Callable[[], int] = _always_check,
     ) -> None:
         """Take what to ask.
 

@@ -1,41 +1,22 @@
-<<<<<<< HEAD
-"""Signatures that prove who sent a webhook.
-
-Source: standard-webhooks/standard-webhooks, `spec/standard-webhooks.md`.
-=======
-"""Whether a provider's report is genuine.
+"""Signatures that prove who sent a webhook: ours to make, providers' to verify.
 
 Source: Standard Webhooks, `spec/standard-webhooks.md`.
->>>>>>> webapp
 """
 
 import base64
 import binascii
 import hashlib
 import hmac
-<<<<<<< HEAD
-
-from models.errors import InvalidInputError
-=======
 from typing import Protocol
 
-from models.errors import BatchSenderError
+from models.errors import BatchSenderError, InvalidInputError
 
 #: How far a report's time may be from ours, either way, in seconds.
 TOLERANCE_S = 300
->>>>>>> webapp
 
 _PREFIX = "whsec_"
 
 
-<<<<<<< HEAD
-def standard_webhooks_key(secret: str) -> bytes:
-    """Return the key in a secret such as `whsec_…`; prefix and padding may be absent.
-
-    Raises:
-        InvalidInputError: It is not base64, or not of 24 to 64 bytes.
-    """
-=======
 class SignatureError(BatchSenderError):
     """The report is not proven genuine; it must not be believed."""
 
@@ -79,16 +60,17 @@ def verify_standard_webhook(
     return report_id
 
 
-def _key(secret: str) -> bytes:
->>>>>>> webapp
-    text = secret.removeprefix(_PREFIX)
-    try:
-        key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except (binascii.Error, ValueError) as error:
-<<<<<<< HEAD
+def standard_webhooks_key(secret: str) -> bytes:
+    """Return the key in a secret such as `whsec_…`; prefix and padding may be absent.
+
+    Raises:
+        InvalidInputError: It is not base64, or not of 24 to 64 bytes.
+    """
+    key = _decoded(secret)
+    if key is None:
         raise InvalidInputError(
             "The secret must be base64, such as whsec_…", field="secret"
-        ) from error
+        )
     if not 24 <= len(key) <= 64:
         raise InvalidInputError("The secret must be of 24 to 64 bytes.", field="secret")
     return key
@@ -101,11 +83,24 @@ def standard_webhooks_signature(
     signed = hmac.new(key, f"{message_id}.{timestamp_s}.".encode(), hashlib.sha256)
     signed.update(body)
     return f"v1,{base64.b64encode(signed.digest()).decode()}"
-=======
-        raise SignatureError("The secret is not base64.") from error
+
+
+def _key(secret: str) -> bytes:
+    # A provider's secret is as long as the provider likes.
+    key = _decoded(secret)
+    if key is None:
+        raise SignatureError("The secret is not base64.")
     if not key:
         raise SignatureError("There is no secret, so no report is believed.")
     return key
+
+
+def _decoded(secret: str) -> bytes | None:
+    text = secret.removeprefix(_PREFIX)
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return None
 
 
 def _header(headers: Headers, name: str) -> str:
@@ -135,4 +130,3 @@ def _given(header: str) -> list[bytes]:
             # A malformed entry proves nothing; another may still be right.
             continue
     return found
->>>>>>> webapp

@@ -11,12 +11,12 @@ from dramatiq.middleware import Middleware, SkipMessage
 
 from brokers import JetStreamBroker, Route
 from brokers.delivery import Choice, Delivery
-from brokers.dispatch import ROUTES, to_message
+from brokers.dispatch import routes, to_message
 from brokers.encoding import ENCODER
 from brokers.worker_hooks import WorkQueue
 from models.jobs import ExpandBatch, RecordWebhook, SendChunk
 
-CHUNK = next(route for route in ROUTES if route.queue == "chunk")
+CHUNK = next(route for route in routes() if route.queue == "chunk")
 
 
 def test_a_fragment_is_embedded_as_it_is():
