@@ -90,6 +90,9 @@ def configure_logging(
     # Our doors raise what they meet; their libraries need not tell it a second time.
     for library in ("clickhouse_connect", "urllib3"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
+    # Each round of each duty is no news.
+    for library in ("alembic", "apscheduler"):
+        logging.getLogger(library).setLevel(logging.ERROR)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from hot_state import bits, keys
 from hot_state.client import Script, answering, ask
 from hot_state.records import from_lines, to_line
 from models.outcome import Outcome
+from models.status import OUTCOMES, RecipientStatus
 
 _RECORD = Script("record_outcome")
 _COUNT_FINAL = Script("count_final")
@@ -112,11 +113,20 @@ class Outcomes:
         }
 
     def all_final(self, batch_id: str, first: int, size: int) -> bool:
-        """Tell whether each recipient of a range has one of the five outcomes.
+        """Tell whether each recipient of a range has an outcome that will not change.
 
-        An empty or stale server tells no; the ledger then decides.
+        Unknown is none: it may be tried again, under the batch's policy. An empty or
+        stale server tells no; the ledger then decides.
         """
-        final = _COUNT_FINAL.run(self._client, keys.bitmaps(batch_id), [first, size])
+        final = _COUNT_FINAL.run(
+            self._client,
+            [
+                keys.bitmap(batch_id, str(status))
+                for status in OUTCOMES
+                if status != RecipientStatus.UNKNOWN
+            ],
+            [first, size],
+        )
         return bool(final == size)
 
     def redraw(self, batch_id: str, drawings: Sequence[Drawing]) -> None:

@@ -25,9 +25,6 @@ from telemetry import configure_logging
 
 log = logging.getLogger("batchsender.scheduler")
 
-#: ClickHouse may take this long over an insert; events wait in the ledger meanwhile.
-CLICKHOUSE_TIMEOUT_S = 30.0
-
 
 def main() -> int:
     """Do the duties until SIGTERM or SIGINT; a duty under way is finished first."""
@@ -65,9 +62,7 @@ def duties(settings: Settings, outcomes: Outcomes) -> list[Duty]:
         concurrent_batches=settings.concurrent_batches,
         job_patience_s=settings.lease_s,
     )
-    log_door = analytics_client.connect(
-        settings.clickhouse_url.get_secret_value(), timeout_s=CLICKHOUSE_TIMEOUT_S
-    )
+    log_door = analytics_client.connect(settings.clickhouse_url.get_secret_value())
     recovery = Recovery(
         database,
         partial(_stored, broker),
@@ -84,9 +79,12 @@ def duties(settings: Settings, outcomes: Outcomes) -> list[Duty]:
     ]
     if settings.postgres_sync_enabled:
         every_s = settings.postgres_sync_interval_ms / 1000
+        events = EventLog(log_door)
         work = partial(sync.sync, database, outcomes, settings.timing)
-        events = partial(event_log.log_events, database, EventLog(log_door))
-        chosen += [Duty("sync", every_s, work), Duty("event log", every_s, events)]
+        chosen += [
+            Duty("sync", every_s, work),
+            Duty("event log", every_s, partial(event_log.log_events, database, events)),
+        ]
     return chosen
 
 

@@ -10,19 +10,19 @@ from models.queries import fold
 
 log = logging.getLogger("batchsender.event_log")
 
-#: Chunks logged in one insert.
-LOG_CHUNKS = 100
+#: Recipients logged in one insert: a large one costs a third of a small one.
+LOG_RECIPIENTS = 100_000
 
 
 def log_events(database: Database, event_log: EventLog) -> int:
-    """Log what is folded, once there is enough of it or it is old enough.
+    """Log what is folded: when it is enough, or old enough, or a batch is finished.
 
     Returns the chunks logged. Fails open: while ClickHouse is away events wait in
     the ledger. A chunk logged twice, because we died in between, counts once there.
     """
     with database.statement() as connection:
         waiting = fold.waiting_to_log(connection)
-    if not Buffer().due(waiting.recipients, waiting.oldest_s):
+    if not waiting.finished and not Buffer().due(waiting.recipients, waiting.oldest_s):
         return 0
     logged = 0
     while chunks := _log_some(database, event_log):
@@ -32,7 +32,7 @@ def log_events(database: Database, event_log: EventLog) -> int:
 
 def _log_some(database: Database, event_log: EventLog) -> int:
     with database.statement() as connection:
-        rows = fold.chunks_to_log(connection, chunks=LOG_CHUNKS)
+        rows = fold.chunks_to_log(connection, recipients=LOG_RECIPIENTS)
     if rows:
         event_log.write([_events(row) for row in rows])
         with database.statement() as connection:

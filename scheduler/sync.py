@@ -15,6 +15,7 @@ from models.database import Database
 from models.errors import NeighbourUnavailableError
 from models.queries import fold, ledger, publishing
 from models.timing import Timing
+from scheduler.live_counts import redraw_live_counts
 
 log = logging.getLogger("batchsender.sync")
 
@@ -24,19 +25,19 @@ FOLD_CHUNKS = 100
 REOPENS = 3
 
 
-def sync(database: Database, outcomes: Outcomes, timing: Timing) -> int:
-    """Do one round; returns how many chunks were folded."""
+def sync(database: Database, outcomes: Outcomes, timing: Timing) -> list[str]:
+    """Do one round; returns the batches that it finished."""
     _close_by_record(database, outcomes, timing)
-    folded = 0
-    while found := _fold(database, outcomes):
-        folded += found
-    _take_late_records(database, outcomes)
+    while _fold(database, outcomes):
+        pass
+    _help_by_hot_state(database, outcomes)
     with database.statement() as connection:
         ledger.close_cancelled(connection)
     with database.transaction() as connection:
-        for batch_id in fold.complete_batches(connection, reopens=REOPENS):
-            log.info("Batch %s is finished.", batch_id)
-    return folded
+        finished = fold.complete_batches(connection, reopens=REOPENS)
+    for batch_id in finished:
+        log.info("Batch %s is finished.", batch_id)
+    return finished
 
 
 def _fold(database: Database, outcomes: Outcomes) -> int:
@@ -100,13 +101,14 @@ def _close(database: Database, after: Chunk, timing: Timing) -> None:
     log.info("Chunk %s of batch %s was closed by its record.", after.no, after.batch_id)
 
 
-def _take_late_records(database: Database, outcomes: Outcomes) -> None:
-    """Take records of former holders as facts, and drop what is folded."""
+def _help_by_hot_state(database: Database, outcomes: Outcomes) -> None:
+    """Take records of former holders as facts; draw live counts that were lost."""
     try:
         for batch_id in outcomes.batches_waiting():
             _take_records_of(database, outcomes, batch_id)
+        redraw_live_counts(database, outcomes)
     except NeighbourUnavailableError as error:
-        log.warning("No late records: %s", error)
+        log.warning("Neither late records nor live counts: %s", error)
 
 
 def _take_records_of(database: Database, outcomes: Outcomes, batch_id: str) -> None:
@@ -125,5 +127,5 @@ def _take_records_of(database: Database, outcomes: Outcomes, batch_id: str) -> N
                         connection, batch_id, no, sent=record.sent, size=row["size"]
                     )
                 needless.append((no, token))
-    if needless:
-        outcomes.forget(batch_id, needless)
+    # With none to forget, the batch itself is struck off if nothing waits there.
+    outcomes.forget(batch_id, needless)

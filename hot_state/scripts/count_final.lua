@@ -1,6 +1,6 @@
 -- Count who of a range has an end.
 --
--- KEYS[1…5]  string  bitmaps, bit = seq; nobody is in two
+-- KEYS[1…4]  string  bitmaps, bit = seq; nobody is in two
 -- ARGV[1]    seq of the first recipient
 -- ARGV[2]    recipients in the range
 -- Answer     how many are in one of the bitmaps

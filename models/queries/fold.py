@@ -9,6 +9,9 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from models.bits import from_bit_string
+from models.status import OUTCOMES
+
 # Planners have been wrong about the size of a fold once too often: each recipient is
 # found by its key, whatever the statistics say today.
 _BY_KEY = (
@@ -17,7 +20,7 @@ _BY_KEY = (
     "set local enable_mergejoin = off",
     "set local jit = off",
 )
-# Counters move by what each row's status before and is, read in the one statement that
+# Counters move by what each row's status was and is, read in the one statement that
 # moves it: early events and second folds are counted once.
 _FOLD = text(
     """
@@ -121,8 +124,20 @@ _TO_LOG = text(
         c.sent, c.failed, c.unknown, c.suppressed, c.cancelled,
         c.provider_ids, c.errors
     from chunks c join batches b on b.id = c.batch_id
-    where c.folded_at is not null and c.logged_at is null
-    order by c.folded_at limit :chunks
+    where (c.batch_id, c.no) in (
+        select w.batch_id, w.no
+        from (
+            select u.batch_id, u.no,
+                sum(u.last - u.first + 1) over (order by u.folded_at, u.batch_id, u.no)
+                    as recipients
+            from (
+                select batch_id, no, first, last, folded_at from chunks
+                where folded_at is not null and logged_at is null
+                order by folded_at limit 5000
+            ) u
+        ) w
+        where w.recipients <= :recipients
+    )
     """
 )
 _WAITING_TO_LOG = text(
@@ -131,15 +146,16 @@ _WAITING_TO_LOG = text(
         coalesce(
             extract(epoch from clock_timestamp() - min(c.folded_at)), 0
         )::float as oldest_s,
-        count(*) as chunks
+        count(*) as chunks,
+        coalesce(bool_or(b.finished_at is not null), false) as finished
     from (
-        select first, last, folded_at from chunks
+        select batch_id, first, last, folded_at from chunks
         where folded_at is not null and logged_at is null
         order by folded_at limit 10000
-    ) c
+    ) c join batches b on b.id = c.batch_id
     """
 )
-# A row that before folded again meanwhile has another `folded_at` and is logged again.
+# A row that was folded again meanwhile has another `folded_at` and is logged again.
 _LOGGED = text(
     """
     update chunks c set logged_at = clock_timestamp()
@@ -148,6 +164,19 @@ _LOGGED = text(
         cast(:folded as timestamptz[])
     ) as l(batch_id, no, folded_at)
     where c.batch_id = l.batch_id and c.no = l.no and c.folded_at = l.folded_at
+    """
+)
+_COUNTERS = text(
+    """
+    select id, sent, failed, unknown, suppressed, cancelled from batches
+    where started_at is not null
+        and (status in ('processing', 'paused') or finished_at is null)
+    """
+)
+_BITS = text(
+    """
+    select first, last - first + 1 as size, sent, failed, unknown, suppressed, cancelled
+    from chunks where batch_id = :batch_id order by no
     """
 )
 _CLAIMED_OVER = text(
@@ -169,7 +198,7 @@ _STATES = text(
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """A chunk that before folded: its record in Dragonfly is needed no more."""
+    """A chunk that was folded: its record in Dragonfly is needed no more."""
 
     batch_id: str
     no: int
@@ -182,13 +211,15 @@ class WaitingToLog:
 
     Attributes:
         recipients: In folded chunks that were not logged yet.
-        oldest_s: Seconds since the oldest of them before folded.
+        oldest_s: Seconds since the oldest of them was folded.
         chunks: How many chunks they are; counted up to 10,000.
+        finished: One of their batches is finished: its tenant looks now.
     """
 
     recipients: int
     oldest_s: float
     chunks: int
+    finished: bool
 
 
 def fold(connection: Connection, *, chunks: int) -> list[Folded]:
@@ -208,15 +239,42 @@ def complete_batches(connection: Connection, *, reopens: int) -> list[str]:
     return [str(row.id) for row in rows]
 
 
+def unfinished_counters(connection: Connection) -> dict[str, dict[str, int]]:
+    """Return the five counters of every batch under way, by its id."""
+    rows = connection.execute(_COUNTERS).mappings()
+    return {
+        str(row["id"]): {str(status): row[status] for status in OUTCOMES}
+        for row in rows
+    }
+
+
+def chunk_bits(
+    connection: Connection, batch_id: str
+) -> list[tuple[int, int, dict[str, int]]]:
+    """Return a batch's rows as (first seq, size, set of positions by outcome)."""
+    rows = connection.execute(_BITS, {"batch_id": batch_id}).mappings()
+    return [
+        (
+            row["first"],
+            row["size"],
+            {str(status): from_bit_string(row[status]) for status in OUTCOMES},
+        )
+        for row in rows
+    ]
+
+
 def waiting_to_log(connection: Connection) -> WaitingToLog:
-    """Return how much before folded and not logged yet."""
+    """Return how much was folded and not logged yet."""
     row = connection.execute(_WAITING_TO_LOG).one()
-    return WaitingToLog(int(row.recipients), row.oldest_s, row.chunks)
+    return WaitingToLog(int(row.recipients), row.oldest_s, row.chunks, row.finished)
 
 
-def chunks_to_log(connection: Connection, *, chunks: int) -> list[dict[str, Any]]:
-    """Return folded rows for the event log, oldest first, bits as text."""
-    rows = connection.execute(_TO_LOG, {"chunks": chunks})
+def chunks_to_log(connection: Connection, *, recipients: int) -> list[dict[str, Any]]:
+    """Return folded rows for the event log, the oldest, of so many recipients.
+
+    Bits are text, position 0 first.
+    """
+    rows = connection.execute(_TO_LOG, {"recipients": recipients})
     return [dict(row) for row in rows.mappings()]
 
 

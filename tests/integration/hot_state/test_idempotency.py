@@ -32,7 +32,7 @@ def ask():
 
 def test_a_chunk_in_which_everybody_is_final_is_skipped(outcomes, ask):
     """Its message is acked without a word to Postgres."""
-    middleware = Idempotency(outcomes)
+    middleware = Idempotency(lambda: outcomes)
 
     outcomes.record("b", 0, 1, 0, 2, Outcome(sent=0b01))
     assert not ask(middleware, RANGE, skip_if_final=True)
@@ -48,7 +48,7 @@ def test_a_first_delivery_is_not_asked_about(outcomes, ask):
     outcomes.record("b", 0, 1, 0, 2, Outcome(sent=0b11))
 
     for deliveries, skipped in [(1, False), (2, True)]:
-        middleware = Idempotency(outcomes, deliveries=lambda n=deliveries: n)
+        middleware = Idempotency(lambda: outcomes, deliveries=lambda n=deliveries: n)
         assert ask(middleware, RANGE, skip_if_final=True) == skipped
 
 
@@ -57,14 +57,14 @@ def test_a_first_delivery_is_not_asked_about(outcomes, ask):
 )
 def test_a_message_without_a_range_passes(outcomes, ask, kwargs):
     """What we do not understand is not ours to skip."""
-    assert not ask(Idempotency(outcomes), kwargs, skip_if_final=True)
+    assert not ask(Idempotency(lambda: outcomes), kwargs, skip_if_final=True)
 
 
 def test_an_unknown_actor_is_not_our_error(outcomes):
     """The worker reports it; the hook must not raise before it."""
     message = dramatiq.Message("q", "gone", (), RANGE, {})
 
-    Idempotency(outcomes).before_process_message(
+    Idempotency(lambda: outcomes).before_process_message(
         StubBroker(middleware=[]), dramatiq.MessageProxy(message)
     )
 
@@ -73,7 +73,7 @@ def test_without_dragonfly_the_ledger_decides(mortal, connected, ask):
     """Away or empty: the job runs, and no error leaves the hook."""
     outcomes = connected(mortal)
     outcomes.record("b", 0, 1, 0, 2, Outcome(sent=0b11))
-    middleware = Idempotency(outcomes)
+    middleware = Idempotency(lambda: outcomes)
     assert ask(middleware, RANGE, skip_if_final=True)
 
     mortal.kill()
