@@ -37,7 +37,7 @@ def test_a_chunk_in_which_everybody_is_final_is_skipped(outcomes, ask):
     outcomes.record("b", 0, 1, 0, 2, Outcome(sent=0b01))
     assert not ask(middleware, RANGE, skip_if_final=True)
 
-    outcomes.record("b", 0, 1, 0, 2, Outcome(unknown=0b10))
+    outcomes.record("b", 0, 1, 0, 2, Outcome(failed=0b10))
     assert ask(middleware, RANGE, skip_if_final=True)
     assert not ask(middleware, RANGE)
     assert not ask(middleware, RANGE, skip_if_final=False)
