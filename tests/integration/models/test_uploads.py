@@ -2,14 +2,21 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
 
 import pytest
 
 from models.errors import (
+    ConflictError,
     InvalidInputError,
+    NeighbourUnavailableError,
+    NotFoundError,
 )
-from models.queries.uploads import take_part
+from models.queries.uploads import ERRORS_SHOWN, take_part
 from models.recipients import Block
+
+#: Postgres' hashtext() gives both the same number.
+COLLIDING = ("user121053@x.io", "user153904@x.io")
 
 
 def block(*addresses: str, line: int = 1, name: str = "n") -> Block:
@@ -21,144 +28,130 @@ def block(*addresses: str, line: int = 1, name: str = "n") -> Block:
     )
 
 
-@pytest.fixture
-def take(database, config, make_draft):
-    batch_id = make_draft()
-
-    def take_blocks(part: int, *blocks: Block):
-        with database.transaction() as connection:
-            return take_part(connection, config["tenant_id"], batch_id, part, blocks)
-
-    take_blocks.batch_id = batch_id
-    return take_blocks
-
-
-@pytest.fixture
-def rows(database, take):
-    """Return `(seq, address, first variable)` of everybody."""
-
-    def read_rows():
-        with database.statement() as connection:
-            found = connection.exec_driver_sql(
-                "select seq, address, variables ->> 'n' from recipients"
-                " where batch_id = %s order by seq",
-                (take.batch_id,),
-            )
-            return [tuple(row) for row in found]
-
-    return read_rows
-
-
-@pytest.fixture
-def counters(database, take):
-    def read_counters():
-        with database.statement() as connection:
-            found = connection.exec_driver_sql(
-                "select rows, recipients, duplicates, invalid, variable_names"
-                " from batches where id = %s",
-                (take.batch_id,),
-            )
-            return tuple(found.one())
-
-    return read_counters
-
-
-def test_duplicates_fall_within_a_part_and_among_parts(take, rows, counters):
-    first = take(1, block("a", "b", "a"), block("b", "c", line=4))
-    second = take(2, block("c", "d", "a", "e", name="m"))
+def test_duplicates_fall_within_a_part_and_among_parts(draft):
+    first = draft.take(1, [block("a", "b", "a"), block("b", "c", line=4)])
+    second = draft.take(2, [block("c", "d", "a", "e", name="m")])
 
     assert (first.body["added"], first.body["duplicates"]) == (3, 2)
     assert (second.body["added"], second.body["duplicates"]) == (2, 2)
-    assert rows() == [
+    assert draft.rows() == [
         (0, "a", "a"),
         (1, "b", "b"),
         (2, "c", "c"),
         (3, "d", None),
         (4, "e", None),
     ]
-    assert counters() == (9, 5, 4, 0, ["m", "n"])
+    assert draft.counters() == (9, 5, 4, 0, ["m", "n"])
 
 
-def test_addresses_of_one_hash_are_two_people(take, rows):
-    # hashtext() gives both the same number.
-    same_hash = _colliding()
-    take(1, block(same_hash[0]))
+def test_the_first_row_of_an_address_gives_the_variables(draft):
+    rows = Block([7, 8], ["a", "a"], ['{"n":"first"}', '{"n":"second"}'])
 
-    answer = take(2, block(same_hash[1], same_hash[0]))
+    draft.take(1, [rows])
+
+    assert draft.rows() == [(0, "a", "first")]
+
+
+def test_two_addresses_of_one_hash_are_two_people(draft):
+    one, other = COLLIDING
+    draft.take(1, [block(one)])
+
+    answer = draft.take(2, [block(other, one)])
 
     assert answer.body["added"] == 1
-    assert [row[1] for row in rows()] == list(same_hash)
+    assert [row[1] for row in draft.rows()] == [one, other]
 
 
-def _colliding() -> tuple[str, str]:
-    return ("user60116@x.io", "user79430@x.io")
+def test_what_copy_reads_as_special_arrives_as_it_was(draft):
+    odd = Block([1], ["a\\b\\N"], ['{"n":"line\\nfeed \\\\ \\"q\\" \\t ü 🎈"}'])
+
+    draft.take(1, [odd])
+
+    assert draft.rows() == [(0, "a\\b\\N", 'line\nfeed \\ "q" \t ü 🎈')]
 
 
-def test_what_postgres_reads_as_special_arrives_as_it_was(take, database):
-    odd = Block([1], ["a\\b\\N"], ['{"n":"line\\nfeed \\\\ \\"quoted\\" \\t ü 🎈"}'])
+def test_a_part_taken_before_is_answered_alike_and_changes_nothing(draft):
+    first = draft.take(1, [block("a", "b")])
 
-    take(1, odd)
-
-    with database.statement() as connection:
-        found = connection.exec_driver_sql(
-            "select address, variables ->> 'n' from recipients where batch_id = %s",
-            (take.batch_id,),
-        ).one()
-    assert tuple(found) == ("a\\b\\N", 'line\nfeed \\ "quoted" \t ü 🎈')
-
-
-def test_a_part_taken_before_is_answered_alike_and_changes_nothing(take, rows):
-    first = take(1, block("a", "b"))
-
-    again = take(1, block("x", "y", "z"))
+    again = draft.take(1, [block("x", "y", "z")])
 
     assert (first.replayed, again.replayed) == (False, True)
     assert again.body == first.body
-    assert len(rows()) == 2
+    assert len(draft.rows()) == 2
 
 
-def test_one_part_sent_many_times_at_once_counts_once(take, rows, counters):
+def test_one_part_sent_many_times_at_once_counts_once(draft):
     with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda _: take(1, block("a", "b", "a")), range(4)))
+        blocks = [block("a", "b", "a")]
+        answers = list(pool.map(lambda _: draft.take(1, blocks), range(4)))
 
     assert sorted(answer.replayed for answer in answers) == [False, True, True, True]
-    assert len({str(answer.body) for answer in answers}) == 1
-    assert len(rows()) == 2
-    assert counters()[:4] == (3, 2, 1, 0)
+    assert all(answer.body == answers[0].body for answer in answers)
+    assert draft.counters()[:4] == (3, 2, 1, 0)
 
 
-def test_parts_that_arrive_side_by_side_are_numbered_without_a_hole(take, rows):
-    parts = [block(*[f"{part}-{i}" for i in range(50)], "same") for part in range(4)]
+def test_parts_that_arrive_side_by_side_are_numbered_without_a_hole(draft):
+    parts = [[block(*[f"{p}-{i}" for i in range(50)], "same")] for p in range(4)]
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(take, range(4), parts))
+        list(pool.map(draft.take, range(4), parts))
 
-    found = rows()
+    found = draft.rows()
     assert [row[0] for row in found] == list(range(201))
     assert len({row[1] for row in found}) == 201
 
 
-def test_a_part_that_breaks_off_leaves_nothing(take, rows, counters):
+def test_bad_rows_are_counted_and_the_first_are_named(draft):
+    bad = [(line, "No address.") for line in range(1, ERRORS_SHOWN + 51)]
+
+    body = draft.take(1, [Block(invalid=bad[:80]), Block(invalid=bad[80:])]).body
+
+    assert (body["rows"], body["added"], body["invalid"]) == (150, 0, 150)
+    assert [error["line"] for error in body["errors"]] == list(range(1, 101))
+
+
+def test_a_part_that_breaks_off_leaves_nothing(draft):
     def broken() -> Iterator[Block]:
         yield block("a")
         raise InvalidInputError("Line 2 is not UTF-8.")
 
     with pytest.raises(InvalidInputError, match="Line 2"):
-        take(1, *[], *broken_blocks(broken))
+        draft.take(1, broken())
 
-    assert rows() == []
-    assert counters()[0] == 0
-    assert take(1, block("a")).replayed is False
-
-
-def broken_blocks(make):
-    """Return the blocks lazily, so that they break inside the COPY."""
-    return _Lazy(make())
+    assert draft.counters()[0] == 0
+    assert draft.take(1, [block("a")]).body["added"] == 1
 
 
-class _Lazy:
-    def __init__(self, blocks):
-        self._blocks = blocks
+def test_a_row_that_postgres_refuses_is_no_failure_of_ours(draft):
+    with pytest.raises(InvalidInputError):
+        draft.take(1, [Block([1], ["a"], ["not JSON"])])
 
-    def __iter__(self):
-        return self._blocks
+    assert draft.take(1, [block("a")]).body["added"] == 1
+
+
+def test_postgres_going_away_during_an_upload_is_told(draft, database):
+    def cut_off() -> Iterator[Block]:
+        yield block("a")
+        with database.statement() as connection:
+            connection.exec_driver_sql(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where query like 'copy incoming%%'"
+            )
+        yield from (block(f"{n}-{'x' * 100}", line=n) for n in range(2, 100_000))
+
+    with pytest.raises(NeighbourUnavailableError):
+        draft.take(1, cut_off())
+
+    assert draft.take(1, [block("a")]).body["added"] == 1
+
+
+def test_only_a_draft_of_ones_own_takes_recipients(draft, database):
+    with database.transaction() as connection, pytest.raises(NotFoundError):
+        take_part(connection, uuid4(), draft.id, 1, [block("a")])
+    with database.statement() as connection:
+        connection.exec_driver_sql(
+            "update batches set status = 'queued' where id = %s", (draft.id,)
+        )
+
+    with pytest.raises(ConflictError, match="queued"):
+        draft.take(1, [block("a")])
