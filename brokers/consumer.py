@@ -6,12 +6,12 @@ from queue import Empty
 from typing import Any
 
 from dramatiq.broker import Consumer, MessageProxy
-from dramatiq.errors import BrokerConnectionError, DecodeError
+from dramatiq.errors import BrokerConnectionError, BrokerError, DecodeError
 from dramatiq.message import Message, get_encoder
 
 from brokers.dead_letters import bury
 from brokers.delivery import Choice, Delivery
-from brokers.errors import ApiError, UnavailableError
+from brokers.errors import ApiError, MessageTooLarge, UnavailableError
 from brokers.in_flight import InFlight
 from brokers.intake import Buffer, Source
 from brokers.link import Link
@@ -20,6 +20,8 @@ from brokers.topology import Route
 
 ACK = b"+ACK"
 NAK = b"-NAK"
+#: A message that could not become a dead letter comes again after this long.
+UNBURIED_S = 30.0
 
 _log = logging.getLogger(__name__)
 
@@ -81,8 +83,7 @@ class JetStreamConsumer(Consumer):
     def nack(self, message: MessageProxy) -> None:
         """Move the message to the dead letters, unless its actor chose otherwise.
 
-        Raises:
-            BrokerConnectionError: The letter is not stored; the message stays ours.
+        Where the letter cannot be stored, the message is delivered again later.
         """
         self._settling.failed(message)
 
@@ -136,16 +137,15 @@ class Settling:
 
     def received(self, delivery: Delivery, body: bytes) -> ReceivedMessage | None:
         """Return the message to work on; none where it became a dead letter."""
-        if self._max_deliveries and delivery.deliveries > self._max_deliveries:
-            self._bury(delivery, body, "delivered too often")
-            return None
         try:
-            message = decoded(body, self._route.queue)
+            if self._max_deliveries and delivery.deliveries > self._max_deliveries:
+                self._bury(delivery, body, "delivered too often")
+                return None
+            return ReceivedMessage(decoded(body, self._route.queue), delivery, body)
         except DecodeError as error:
             _log.exception("Queue %s has an undecodable message.", self._route.queue)
             self._bury(delivery, body, "undecodable", error)
-            return None
-        return ReceivedMessage(message, delivery, body)
+        return None
 
     def finished(self, message: MessageProxy) -> None:
         """Settle the message as its actor chose, by default as done."""
@@ -182,8 +182,17 @@ class Settling:
         reason: str,
         error: BaseException | None = None,
     ) -> None:
-        bury(self._publisher, self._route, delivery, body, reason=reason, error=error)
-        self._in_flight.settle(delivery, ACK)
+        try:
+            bury(
+                self._publisher, self._route, delivery, body, reason=reason, error=error
+            )
+        except (BrokerError, MessageTooLarge):
+            # Not lost, and not in the way: it comes again after a while.
+            _log.exception("A dead letter of %s is not stored.", self._route.queue)
+            delivery.postpone(UNBURIED_S)
+            self._in_flight.settle(delivery, delivery.nak)
+        else:
+            self._in_flight.settle(delivery, ACK)
 
 
 def decoded(body: bytes, queue: str) -> Message[Any]:

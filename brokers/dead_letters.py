@@ -40,6 +40,7 @@ def bury(
 
     Raises:
         BrokerConnectionError: It is not confirmed; the original must stay.
+        BrokerError: The server refused it; the original must stay.
     """
     headers = {
         "Nats-Msg-Id": f"dead.{delivery.identity}",
@@ -54,12 +55,16 @@ def bury(
         headers["Dead-Error"] = orjson.dumps(text).decode()
         headers["Dead-Traceback"] = orjson.dumps(trace).decode()
     letter = Outgoing(DEAD_STREAM, route.dead, body, headers)
-    publisher.store([_fitting(letter, publisher.max_payload_bytes)])
+    fitting = _fitting(letter, publisher.max_payload_bytes)
+    publisher.store([fitting], reserve_bytes=0)
 
 
 def _fitting(letter: Outgoing, limit: int) -> Outgoing:
-    """Return the letter, without its traceback where both are too large together."""
-    if letter.size_bytes + 200 <= limit:
-        return letter
-    headers = {k: v for k, v in letter.headers.items() if k != "Dead-Traceback"}
+    """Return the letter, without its error where both are too large together."""
+    headers = dict(letter.headers)
+    for name in ("Dead-Traceback", "Dead-Error"):
+        letter = Outgoing(letter.stream, letter.subject, letter.body, headers)
+        if letter.size_bytes <= limit:
+            return letter
+        headers = {k: v for k, v in headers.items() if k != name}
     return Outgoing(letter.stream, letter.subject, letter.body, headers)

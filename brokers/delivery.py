@@ -29,6 +29,7 @@ class Delivery:
         sequence: Its place in the stream.
         identity: Unlike `sequence` alone, never used again for another message.
         pending: How many more the server had for the same consumer.
+        is_over: Whether the actor has returned or raised.
         patience_s: Without a `touch` for this long the server may give it to another
             worker; none means as long as the process lives.
     """
@@ -39,6 +40,7 @@ class Delivery:
         "_moved_at",
         "deliveries",
         "identity",
+        "is_over",
         "patience_s",
         "pending",
         "queue",
@@ -59,6 +61,7 @@ class Delivery:
         self.identity = f"{tokens[first]}.{self.sequence}.{tokens[first + 5]}"
         self.patience_s = patience_s
         self.settled = False
+        self.is_over = False
         self._choice = Choice.ACK
         self._delay_s = 0.0
         self._moved_at: float | None = None

@@ -14,13 +14,14 @@ from typing import Any
 
 from dramatiq.broker import Consumer
 from dramatiq.common import q_name
-from dramatiq.errors import QueueJoinTimeout, QueueNotFound
+from dramatiq.errors import BrokerConnectionError, QueueJoinTimeout, QueueNotFound
 from dramatiq.message import Message
 from dramatiq.middleware import Middleware, default_middleware
 
 from brokers.connection import Connection
-from brokers.consumer import JetStreamConsumer, Settling, opened
+from brokers.consumer import NAK, JetStreamConsumer, Settling, opened
 from brokers.delays import delayed
+from brokers.delivery import Delivery, current_delivery
 from brokers.errors import ApiError
 from brokers.hook_tables import HookedBroker
 from brokers.in_flight import InFlight
@@ -40,6 +41,8 @@ from brokers.topology import (
 )
 from brokers.worker_hooks import WorkerHooks
 
+#: A message whose retry could not be stored comes again after this long.
+UNSENT_S = 1.0
 #: How often `join` looks, at first and at last.
 JOIN_PAUSE_S = (0.01, 0.2)
 
@@ -84,7 +87,7 @@ class JetStreamBroker(HookedBroker):
     ) -> None:
         given = [m() for m in default_middleware] if middleware is None else middleware
         # In front of all others, so that their hooks know the delivery.
-        super().__init__([WorkerHooks(), *given])
+        super().__init__([WorkerHooks(self._give_back), *given])
         urls = servers.split(",") if isinstance(servers, str) else servers
         options = ServerOptions(tuple(urls), f"dramatiq-{namespace}", tls, credentials)
         settings = Settings(namespace, replicas, ack_wait_ms / 1000, duplicate_window_s)
@@ -111,6 +114,12 @@ class JetStreamBroker(HookedBroker):
             self.queues[queue_name] = None
             self.emit_after("declare_queue", queue_name)
 
+    def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        """Call the hooks in reverse order; what they raise is logged."""
+        if signal == "process_message" and (delivery := current_delivery()):
+            delivery.is_over = True
+        super().emit_after(signal, *args, **kwargs)
+
     def enqueue(
         self, message: Message[Any], *, delay: int | None = None
     ) -> Message[Any]:
@@ -132,7 +141,11 @@ class JetStreamBroker(HookedBroker):
         outgoing = _outgoing(message, route, secrets.token_hex(12))
         if delay:
             outgoing = delayed(outgoing, route, delay)
-        self._publisher.store([outgoing])
+        try:
+            self._publisher.store([outgoing])
+        except BrokerConnectionError:
+            _keep_current()
+            raise
         if not delay:
             self._notice([message])
         self.emit_after("enqueue", message, delay)
@@ -308,6 +321,10 @@ class JetStreamBroker(HookedBroker):
             self._in_flight = (link, in_flight)
         return self._in_flight[1]
 
+    def _give_back(self, delivery: Delivery) -> None:
+        if self._in_flight is not None:
+            self._in_flight[1].settle(delivery, NAK)
+
     def _notice(self, messages: Iterable[Message[Any]]) -> None:
         """Tell this process's own rings of the tenants that just got messages."""
         if not self._rings:
@@ -322,6 +339,18 @@ class JetStreamBroker(HookedBroker):
             # In a forked child the ring is the parent's.
             if link is self._connection.link():
                 link.call(ring.notice, frozenset(some))
+
+
+def _keep_current() -> None:
+    """Have the message delivered again whose follow-up could not be stored.
+
+    A retry, a callback or the next step of a pipeline is enqueued by a hook after the
+    actor. Dramatiq swallows the hook's error and acknowledges the message, which
+    would lose both.
+    """
+    delivery = current_delivery()
+    if delivery is not None and delivery.is_over:
+        delivery.postpone(UNSENT_S)
 
 
 def _outgoing(message: Message[Any], route: Route, unique: str) -> Outgoing:

@@ -292,7 +292,8 @@ class Link:
                     # The connection broke under our hands: again when it is back.
                     frames.appendleft(frame)
                     await asyncio.sleep(BACKOFF_S[0])
-                except nats.errors.Error:
+                # One bad frame must not silence all others.
+                except (nats.errors.Error, OSError, RuntimeError, ValueError):
                     _log.exception("A message to %s could not be written.", frame[0])
             if frames:
                 self._writable.set()

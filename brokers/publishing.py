@@ -32,6 +32,8 @@ DUPLICATE_IN_BATCH = 10201
 WINDOW = 4000
 #: How many messages the server takes as one.
 LARGEST_PAGE = 1000
+#: Room for the headers of a batch, of a delay and of a dead letter.
+RESERVE_BYTES = 1024
 #: Without any answer for this long, what is unanswered is sent again.
 SILENCE_S = 2.0
 #: The pause before messages are sent again, the first and the longest.
@@ -88,19 +90,33 @@ class Publisher:
         """Return how large the server lets a message be, its headers included."""
         return self._connection.link().max_payload_bytes
 
-    def store(self, messages: Sequence[Outgoing], *, atomic: bool = False) -> int:
+    def store(
+        self,
+        messages: Sequence[Outgoing],
+        *,
+        atomic: bool = False,
+        reserve_bytes: int = RESERVE_BYTES,
+    ) -> int:
         """Return how many the server had not stored before, once all are stored.
 
-        Atomic means all of a page of up to 1000 messages of one stream, or none.
+        A message that had to be sent again may have been stored the first time, and
+        is then not counted.
+
+        Args:
+            messages: Of any streams.
+            atomic: All of a page of up to 1000 messages of one stream, or none.
+            reserve_bytes: So much smaller than the server's limit each must be.
 
         Raises:
             MessageTooLarge: One exceeds the server's limit; none was sent.
             RefusedError: The server will never take some of them.
             NotStoredError: Some were not confirmed in time.
         """
+        if not messages:
+            return 0
         link = self._connection.link()
         link.wait_until_connected(self._timeout_s)
-        self._check_sizes(link, messages)
+        _check_sizes(link, messages, reserve_bytes)
         for stream in {one.stream for one in messages}:
             self._prepare(link, stream)
         waiting = _pages(messages) if atomic else [Unit([one]) for one in messages]
@@ -150,15 +166,14 @@ class Publisher:
             # Whether this is for good, the next round and the deadline tell.
             _log.warning("Messages wait for their stream: %s", error)
 
-    @staticmethod
-    def _check_sizes(link: Link, messages: Sequence[Outgoing]) -> None:
-        limit = link.max_payload_bytes
-        # The batch's own headers come on top.
-        largest = max((one.size_bytes for one in messages), default=0) + 120
-        if largest > limit:
-            raise MessageTooLarge(
-                f"A message of {largest} bytes is too large; the server takes {limit}."
-            )
+
+def _check_sizes(link: Link, messages: Sequence[Outgoing], reserve_bytes: int) -> None:
+    limit = link.max_payload_bytes - reserve_bytes
+    largest = max(one.size_bytes for one in messages)
+    if largest > limit:
+        raise MessageTooLarge(
+            f"A message of {largest} bytes is too large; at most {limit} can be sent."
+        )
 
 
 def _pages(messages: Sequence[Outgoing]) -> list[Unit]:

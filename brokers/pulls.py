@@ -71,8 +71,8 @@ class Pulls:
             self._heard_at = self._link.loop.time()
             request = {
                 "batch": room,
-                "expires": EXPIRES_S * 10**9,
-                "idle_heartbeat": HEARTBEAT_S * 10**9,
+                "expires": int(EXPIRES_S * 1e9),
+                "idle_heartbeat": int(HEARTBEAT_S * 1e9),
             }
             reply = f"{self._inbox}.{self._latest}"
             self._link.send(self._subject, json.dumps(request).encode(), reply)

@@ -20,7 +20,7 @@ from brokers.intake import Intake, is_message
 from brokers.link import status_of
 from brokers.topology import STREAM_NOT_FOUND, stored_by_subject
 
-#: How often to look who has messages, while there is room and while nothing comes.
+#: How often to look who has messages, at first and when nothing comes.
 LOOK_S = (0.25, 1.0)
 #: An answer to a request that must be answered at once is lost after this long.
 LOST_S = 5.0
@@ -36,11 +36,13 @@ class Ask:
         number: Tells its answers from those to an earlier one.
         left: How many messages may still come.
         at: When it was made, on the loop's clock.
+        again: Whether the tenant got messages that the request may have missed.
     """
 
     number: int
     left: int
     at: float
+    again: bool = False
 
 
 class Ring:
@@ -99,9 +101,10 @@ class Ring:
         if not self._open:
             return
         for tenant in tenants:
-            if tenant not in self._waiting and tenant not in self._asks:
-                self._waiting.add(tenant)
-                self._turns.append(tenant)
+            if ask := self._asks.get(tenant):
+                ask.again = True
+            else:
+                self._queue_up(tenant)
         self.rearm()
 
     def on_connected(self) -> None:
@@ -175,14 +178,20 @@ class Ring:
             ask.left -= 1
             self._asked -= 1
             if not ask.left or not delivery.pending:
+                ask.again |= delivery.pending > 0
                 self._end(tenant)
-                if delivery.pending:
-                    self._waiting.add(tenant)
-                    self._turns.append(tenant)
         self.rearm()
 
     def _end(self, tenant: str) -> None:
-        self._asked -= self._asks.pop(tenant).left
+        ask = self._asks.pop(tenant)
+        self._asked -= ask.left
+        if ask.again:
+            self._queue_up(tenant)
+
+    def _queue_up(self, tenant: str) -> None:
+        if tenant not in self._waiting:
+            self._waiting.add(tenant)
+            self._turns.append(tenant)
 
     def _look_soon(self, pause_s: float) -> None:
         if self._open and not self._looking:
@@ -190,7 +199,8 @@ class Ring:
             self._link.loop.call_later(pause_s, self._look)
 
     def _look(self) -> None:
-        if self._intake.room(self._asked) and not self._turns and self._link.is_online:
+        # Also while there is no room: else a backlog would hide who came after it.
+        if self._link.is_online:
             self._link.spawn(self._discover())
         else:
             self._looking = False

@@ -218,7 +218,8 @@ class Topology:
         subjects = {f"delayed.{stream}.>"}
         if stream == self.settings.namespace:
             subjects.add(f"{stream}.q.>")
-        for route in self._routes.values():
+        # A copy: other threads add routes.
+        for route in list(self._routes.values()):
             if route.stream == stream != self.settings.namespace:
                 subjects.add(route.filter())
         return sorted(subjects)

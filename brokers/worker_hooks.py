@@ -4,6 +4,7 @@ import heapq
 import itertools
 import threading
 import time
+from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, cast
 
@@ -15,7 +16,14 @@ from brokers.delivery import Delivery, set_current
 
 
 class WorkerHooks(Middleware):
-    """Notes each thread's delivery, keeps threads alive, and shortens their queue."""
+    """Notes each thread's delivery, keeps threads alive, and shortens their queue.
+
+    Args:
+        give_back: Has a message delivered again that nobody settled.
+    """
+
+    def __init__(self, give_back: Callable[[Delivery], None]) -> None:
+        self._give_back = give_back
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Replace the work queue before any thread has seen it."""
@@ -35,13 +43,15 @@ class WorkerHooks(Middleware):
             # Interrupts arrive anywhere.
             except BaseException:
                 broker.logger.critical("Raised outside of an actor.", exc_info=True)
+                set_current(None)
+                if delivery := delivery_of(message):
+                    self._give_back(delivery)
 
         thread.process_message = process_message
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         """Note what this thread works on."""
-        delivery = getattr(message, "delivery", None)
-        if isinstance(delivery, Delivery):
+        if delivery := delivery_of(message):
             delivery.touch()
             set_current(delivery)
 
@@ -59,6 +69,12 @@ class WorkerHooks(Middleware):
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
         """Note that this thread works on nothing."""
         set_current(None)
+
+
+def delivery_of(message: MessageProxy) -> Delivery | None:
+    """Return the message's delivery; none where another broker delivered it."""
+    delivery = getattr(message, "delivery", None)
+    return delivery if isinstance(delivery, Delivery) else None
 
 
 class WorkQueue:

@@ -1,5 +1,6 @@
 """The broker keeps what it accepted and gives each message to a worker."""
 
+import contextlib
 import os
 import threading
 import time
@@ -141,9 +142,11 @@ def test_a_forked_child_opens_a_connection_of_its_own(broker):
 
     child = os.fork()
     if not child:
-        broker.enqueue(job())
-        broker.close()
-        os._exit(0)
+        with contextlib.suppress(BaseException):
+            broker.enqueue(job())
+            broker.close()
+            os._exit(0)
+        os._exit(1)
 
     assert os.waitpid(child, 0)[1] == 0
     broker.enqueue(job())
@@ -163,6 +166,21 @@ def test_a_vanished_stream_is_made_again(make_broker, work):
 
     broker.enqueue(job(2))
     until(lambda: seen == [1, 2])
+
+
+def test_requests_that_expire_are_made_again(broker, noted, work, monkeypatch):
+    monkeypatch.setattr("brokers.pulls.EXPIRES_S", 0.3)
+    monkeypatch.setattr("brokers.pulls.HEARTBEAT_S", 0.1)
+    worker = work(broker)
+    pulls = until(lambda: worker.consumers["default"].consumer)._source
+    until(lambda: pulls._latest > 3)
+
+    for n in range(20):
+        broker.enqueue(job(n))
+
+    broker.join("default", timeout=5000)
+    assert len(noted) == 20
+    assert pulls._asked <= 8
 
 
 def test_a_queue_with_dots_has_a_subject_of_its_own(broker):

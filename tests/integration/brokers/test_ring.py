@@ -1,6 +1,7 @@
 """Each tenant gets its turn."""
 
 import itertools
+import threading
 
 import dramatiq
 import pytest
@@ -48,6 +49,27 @@ def test_a_backlog_is_in_nobodys_way(routed, work):
     assert len(order) == 2250
     last_small = max(i for i, tenant in enumerate(order) if tenant != "big")
     assert order[:last_small].count("big") < 300
+
+
+def test_who_comes_behind_a_backlog_is_found(routed, work, make_broker):
+    """The newcomer is another process's: nobody tells this ring of it."""
+    order = []
+
+    @dramatiq.actor(actor_name="note", queue_name="chunk", broker=routed)
+    def note(tenant, n):
+        order.append(tenant)
+        threading.Event().wait(0.01)
+
+    other = make_broker(routes=[routed._topology.route("chunk")])
+    routed.enqueue_many([job("big", n) for n in range(2000)])
+    work(routed, threads=2)
+    until(lambda: len(order) > 20)
+
+    other.enqueue(job("small"))
+
+    until(lambda: "small" in order)
+    assert len(order) < 600
+    routed.flush("chunk")
 
 
 def test_stored_messages_are_counted_by_tenant(routed):

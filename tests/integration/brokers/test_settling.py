@@ -20,6 +20,15 @@ def quick(make_broker):
     return make_broker(ack_wait_ms=1000)
 
 
+def taking(broker, runs, job, queue="default"):
+    """Give the broker an actor that notes that it runs, then does the job."""
+
+    @dramatiq.actor(actor_name="work", queue_name=queue, broker=broker)
+    def actor():
+        runs.append(time.time())
+        job()
+
+
 def send(broker, *, queue="default", **options):
     broker.enqueue(Message(queue, "work", (), {}, options))
 
@@ -83,20 +92,36 @@ def test_a_message_left_alone_comes_again_after_the_ack_wait(quick, work):
     assert times[1] - times[0] >= 0.9
 
 
-def test_heartbeats_keep_a_long_job_and_those_behind_it(quick, work):
+def test_heartbeats_keep_a_long_job_and_those_behind_it(make_broker, work):
+    """Two workers: what one has in its hands never comes to the other."""
     runs = []
+    brokers = [make_broker(namespace="long", ack_wait_ms=1000) for _ in range(2)]
+    for broker in brokers:
+        taking(broker, runs, lambda: threading.Event().wait(1.8))
+    for _ in range(4):
+        send(broker)
 
-    @dramatiq.actor(actor_name="work", broker=quick)
-    def actor():
-        runs.append(current_delivery().deliveries)
-        threading.Event().wait(1.8)
+    for broker in brokers:
+        work(broker, threads=1)
 
-    work(quick, threads=1)
-    send(quick)
-    send(quick)
+    broker.join("default", timeout=12_000)
+    assert len(runs) == 4
 
-    quick.join("default", timeout=8000)
-    assert runs == [1, 1]
+
+def test_heartbeats_go_on_while_a_worker_stops(make_broker, work):
+    runs = []
+    first, second = (make_broker(namespace="stop", ack_wait_ms=1000) for _ in range(2))
+    taking(first, runs, lambda: threading.Event().wait(2.5))
+    taking(second, runs, lambda: None)
+    worker = work(first, threads=1)
+    send(first)
+    until(lambda: runs)
+
+    work(second)
+    worker.stop()
+
+    second.join("default", timeout=3000)
+    assert len(runs) == 1
 
 
 def test_a_job_that_does_not_move_is_given_to_another(make_broker, work):
@@ -120,21 +145,21 @@ def test_a_job_that_does_not_move_is_given_to_another(make_broker, work):
 
 def test_a_job_that_moves_is_kept(make_broker, work):
     route = Route("moving", "moving", "moving.slow", job_patience_s=0.6)
-    broker = make_broker(routes=[route], ack_wait_ms=1000)
     runs = []
 
-    @dramatiq.actor(actor_name="work", queue_name="moving", broker=broker)
-    def actor():
-        runs.append(current_delivery().deliveries)
+    def move():
         for _ in range(10):
             threading.Event().wait(0.2)
             current_delivery().touch()
 
-    work(broker, threads=2)
+    for _ in range(2):
+        broker = make_broker(routes=[route], ack_wait_ms=1000)
+        taking(broker, runs, move, queue="moving")
+        work(broker, threads=1)
     send(broker, queue="moving")
 
     broker.join("moving", timeout=8000)
-    assert runs == [1]
+    assert len(runs) == 1
 
 
 def test_a_failed_message_becomes_a_dead_letter_with_its_reason(make_broker, work):
