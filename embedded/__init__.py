@@ -1,0 +1,1 @@
+"""Real servers from installed wheels, and what runs them on one machine."""

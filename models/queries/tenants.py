@@ -1,0 +1,178 @@
+"""Tenants, the keys they call with and the configs they send by."""
+
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as insert_or
+
+from models.errors import ConflictError, NotFoundError
+from models.limit import Limit
+from models.plan import Policy
+from models.tables import api_keys, send_configs, tenants
+
+#: What a tenant may see of a config: everything but its credentials.
+_SHOWN = tuple(c for c in send_configs.columns if c.name != "credentials")
+
+
+@dataclass(frozen=True, slots=True)
+class NewConfig:
+    """A config as it is to be stored, checked before.
+
+    Attributes:
+        name: Unique among the tenant's.
+        channel: `email`, `sms` or `webhook`.
+        provider: The provider's name.
+        settings: What `models.capabilities.checked_settings` returned.
+        credentials: What `models.credentials.seal` returned, or none.
+        limit: The rate of its calls.
+        policy: What to do about outcomes that stay unknown.
+    """
+
+    name: str
+    channel: str
+    provider: str
+    settings: Mapping[str, Any]
+    credentials: bytes | None
+    limit: Limit
+    policy: Policy
+
+
+def create_tenant(connection: Connection, name: str) -> UUID:
+    """Return the new tenant's id; `ConflictError` when the name is taken."""
+    made = connection.execute(
+        insert_or(tenants)
+        .values(name=name)
+        .on_conflict_do_nothing()
+        .returning(tenants.c.id)
+    ).scalar()
+    if made is None:
+        raise ConflictError(f"There is a tenant {name!r} already; choose another name.")
+    return UUID(str(made))
+
+
+def tenant_named(connection: Connection, name: str) -> UUID | None:
+    """Return the id of the tenant of that name, if there is one."""
+    found = connection.execute(select(tenants.c.id).where(tenants.c.name == name))
+    return found.scalar()
+
+
+def create_api_key(connection: Connection, tenant_id: UUID, name: str) -> str:
+    """Return a new key `bs_<prefix>_<secret>`, which can never be read again.
+
+    Only its SHA-256 is kept: the secret has 256 random bits, so that a slow hash
+    would protect nothing more.
+    """
+    prefix = secrets.token_hex(4)
+    key = f"bs_{prefix}_{secrets.token_hex(32)}"
+    connection.execute(
+        insert(api_keys).values(
+            tenant_id=tenant_id, name=name, prefix=prefix, digest=key_digest(key)
+        )
+    )
+    return key
+
+
+def revoke_api_key(connection: Connection, tenant_id: UUID, prefix: str) -> bool:
+    """Make the tenant's key of that prefix useless; tell whether one was in use."""
+    done = connection.execute(
+        update(api_keys)
+        .where(
+            api_keys.c.tenant_id == tenant_id,
+            api_keys.c.prefix == prefix,
+            api_keys.c.revoked_at.is_(None),
+        )
+        .values(revoked_at=func.now())
+    )
+    return done.rowcount > 0
+
+
+def key_digest(key: str) -> bytes:
+    """Return what is kept of an API key."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+def tenant_of_key(connection: Connection, digest: bytes) -> UUID | None:
+    """Return whose key it is; none when it is unknown or revoked."""
+    found = connection.execute(
+        select(api_keys.c.tenant_id).where(
+            api_keys.c.digest == digest, api_keys.c.revoked_at.is_(None)
+        )
+    )
+    return found.scalar()
+
+
+def create_config(
+    connection: Connection, tenant_id: UUID, config: NewConfig
+) -> dict[str, Any]:
+    """Return the new config's row; `ConflictError` when the tenant has the name."""
+    made = connection.execute(
+        insert_or(send_configs)
+        .values(
+            tenant_id=tenant_id,
+            name=config.name,
+            channel=config.channel,
+            provider=config.provider,
+            settings=dict(config.settings),
+            credentials=config.credentials,
+            rate_per_s=config.limit.per_s,
+            rate_burst=config.limit.burst,
+            policy=config.policy,
+        )
+        .on_conflict_do_nothing()
+        .returning(*_SHOWN)
+    )
+    row = made.mappings().first()
+    if row is None:
+        raise ConflictError(
+            f"There is a send config {config.name!r} already; choose another name."
+        )
+    return dict(row)
+
+
+def configs(connection: Connection, tenant_id: UUID) -> Sequence[Mapping[str, Any]]:
+    """Return the tenant's configs by name, without their credentials."""
+    return (
+        connection.execute(
+            select(*_SHOWN)
+            .where(send_configs.c.tenant_id == tenant_id)
+            .order_by(send_configs.c.name)
+        )
+        .mappings()
+        .all()
+    )
+
+
+def config_by_id(
+    connection: Connection, tenant_id: UUID, config_id: UUID
+) -> Mapping[str, Any]:
+    """Return one config; `NotFoundError` when the tenant has none of that id."""
+    return _config(connection, tenant_id, send_configs.c.id == config_id)
+
+
+def config_by_name(
+    connection: Connection, tenant_id: UUID, name: str
+) -> Mapping[str, Any]:
+    """Return one config; `NotFoundError` when the tenant has none of that name."""
+    return _config(connection, tenant_id, send_configs.c.name == name)
+
+
+def _config(
+    connection: Connection, tenant_id: UUID, which: ColumnElement[bool]
+) -> Mapping[str, Any]:
+    row = (
+        connection.execute(
+            select(*_SHOWN).where(send_configs.c.tenant_id == tenant_id, which)
+        )
+        .mappings()
+        .first()
+    )
+    if row is None:
+        raise NotFoundError(
+            "There is no such send config; list yours at GET /api/send-configs."
+        )
+    return row

@@ -1,0 +1,46 @@
+"""Real servers for every test that asks for one, on private ports.
+
+A server starts when the first test asks for it and ends with the session.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from embedded.stack import Stack
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One stack for the session; nothing runs in it until a test asks."""
+    stack = Stack(tmp_path_factory.mktemp("stack"))
+    yield stack
+    stack.stop()
+
+
+@pytest.fixture
+def database_url(stack: Stack) -> str:
+    """PostgreSQL, shared by the session."""
+    stack.postgres.start()
+    return stack.postgres.url
+
+
+@pytest.fixture
+def nats_url(stack: Stack) -> str:
+    """NATS with JetStream, shared by the session."""
+    stack.nats.start()
+    return stack.nats.url
+
+
+@pytest.fixture
+def dragonfly_url(stack: Stack) -> str:
+    """Valkey in Dragonfly's place, shared by the session."""
+    stack.dragonfly.start()
+    return stack.dragonfly.url
+
+
+@pytest.fixture
+def clickhouse_url(stack: Stack) -> str:
+    """ClickHouse, shared by the session."""
+    stack.clickhouse.start()
+    return stack.clickhouse.url
