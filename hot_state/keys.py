@@ -1,0 +1,56 @@
+"""Every key we keep in Dragonfly, and how long each lives.
+
+What belongs to a batch carries its id in braces, the hash tag, so that the keys of a
+batch stay together. Lifetimes are in seconds and start anew with each write.
+"""
+
+from collections.abc import Iterable
+
+from models.status import OUTCOMES, RecipientStatus
+
+#: Bitmaps and outcome records of a batch that nothing writes to any more. Longer
+#: than a pause over a weekend; afterwards the ledger redraws what is asked for.
+BATCH_TTL_S = 4 * 86_400
+
+#: How long the server's lifetime is remembered while no limit is asked for. When
+#: it is forgotten, buckets that are begun later begin empty.
+LIFETIME_TTL_S = 86_400
+
+#: How long a bucket is kept after it would be full again.
+BUCKET_MARGIN_S = 60
+
+#: The bitmaps' statuses, of highest rank first: who is in one is in none after it.
+RANKED: tuple[RecipientStatus, ...] = tuple(
+    sorted(OUTCOMES, key=lambda status: status.rank, reverse=True)
+)
+
+#: Sorted set: batches that have outcome records, by the second they expire.
+WAITING = "outcomes:waiting"
+
+#: String `run since`: the server's run and when it was first met, in microseconds.
+LIFETIME = "buckets:lifetime"
+
+
+def bitmap(batch_id: str, status: str) -> str:
+    """Return the string whose bit `seq` tells who of the batch has the status."""
+    return f"{{{batch_id}}}:bits:{status}"
+
+
+def bitmaps(batch_id: str) -> list[str]:
+    """Return the batch's bitmaps in the order of `RANKED`."""
+    return [bitmap(batch_id, status) for status in RANKED]
+
+
+def outcomes(batch_id: str) -> str:
+    """Return the hash of outcome records, by field `no:token`."""
+    return f"{{{batch_id}}}:outcomes"
+
+
+def buckets(scopes: Iterable[str]) -> list[str]:
+    """Return the hashes of token buckets: `tokens`, `at` in microseconds, `run`."""
+    return [f"bucket:{scope}" for scope in scopes]
+
+
+def lease(name: str) -> str:
+    """Return the string that holds the owner of a lease."""
+    return f"lease:{name}"
