@@ -1,0 +1,14 @@
+"""A Dramatiq broker over NATS JetStream; knows nothing of batches."""
+
+from brokers.delivery import Delivery, current_delivery
+from brokers.errors import MessageTooLarge
+from brokers.jetstream import JetStreamBroker
+from brokers.topology import Route
+
+__all__ = [
+    "Delivery",
+    "JetStreamBroker",
+    "MessageTooLarge",
+    "Route",
+    "current_delivery",
+]

@@ -1,0 +1,215 @@
+"""One queue's messages, handed out one by one and settled from any thread."""
+
+import logging
+from collections.abc import Iterable
+from queue import Empty
+from typing import Any
+
+from dramatiq.broker import Consumer, MessageProxy
+from dramatiq.errors import BrokerConnectionError, DecodeError
+from dramatiq.message import Message, get_encoder
+
+from brokers.dead_letters import bury
+from brokers.delivery import Choice, Delivery
+from brokers.errors import ApiError, UnavailableError
+from brokers.in_flight import InFlight
+from brokers.intake import Buffer, Source
+from brokers.link import Link
+from brokers.publishing import Publisher
+from brokers.topology import Route
+
+ACK = b"+ACK"
+NAK = b"-NAK"
+
+_log = logging.getLogger(__name__)
+
+
+class ReceivedMessage(MessageProxy):
+    """A message with its delivery.
+
+    Attributes:
+        delivery: What the server told with it.
+        body: The message as it came.
+    """
+
+    def __init__(self, message: Message[Any], delivery: Delivery, body: bytes) -> None:
+        super().__init__(message)
+        # Found on the proxy itself they cost no detour through the message.
+        self.queue_name = message.queue_name
+        self.actor_name = message.actor_name
+        self.args = message.args
+        self.kwargs = message.kwargs
+        self.options = message.options
+        self.message_id = message.message_id
+        self.delivery = delivery
+        self.body = body
+
+
+class JetStreamConsumer(Consumer):
+    """Iterates over a queue's messages; `None` when none came in time."""
+
+    def __init__(
+        self,
+        link: Link,
+        source: Source,
+        buffer: Buffer,
+        settling: "Settling",
+        timeout_s: float,
+    ) -> None:
+        self._link = link
+        self._source = source
+        self._buffer = buffer
+        self._settling = settling
+        self._timeout_s = timeout_s
+        self._closed = False
+
+    def __next__(self) -> MessageProxy | None:
+        """Return the next message, or none after the time-out.
+
+        What cannot be decoded, or came too often, becomes a dead letter.
+        """
+        try:
+            delivery, body = self._buffer.get(timeout=self._timeout_s)
+        except Empty:
+            return None
+        return self._settling.received(delivery, body)
+
+    def ack(self, message: MessageProxy) -> None:
+        """Settle the message as its actor chose; returns at once."""
+        self._settling.finished(message)
+
+    def nack(self, message: MessageProxy) -> None:
+        """Move the message to the dead letters, unless its actor chose otherwise.
+
+        Raises:
+            BrokerConnectionError: The letter is not stored; the message stays ours.
+        """
+        self._settling.failed(message)
+
+    def requeue(self, messages: Iterable[MessageProxy]) -> None:
+        """Give messages back, to be delivered again at once."""
+        for message in messages:
+            self._settling.give_back(_delivery(message))
+
+    def close(self) -> None:
+        """Give back what nobody has taken; what is worked on stays ours.
+
+        A second time does nothing.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._link.run(self._source.close())
+        except UnavailableError:
+            _log.warning("A consumer was closed without its server.")
+        while True:
+            try:
+                delivery, _ = self._buffer.get_nowait()
+            except Empty:
+                return
+            self._settling.give_back(delivery)
+
+
+class Settling:
+    """What becomes of one queue's messages; outlives the queue's consumers."""
+
+    def __init__(
+        self,
+        route: Route,
+        publisher: Publisher,
+        in_flight: InFlight,
+        max_deliveries: int | None,
+    ) -> None:
+        self._route = route
+        self._publisher = publisher
+        self._in_flight = in_flight
+        self._max_deliveries = max_deliveries
+
+    def received(self, delivery: Delivery, body: bytes) -> ReceivedMessage | None:
+        """Return the message to work on; none where it became a dead letter."""
+        if self._max_deliveries and delivery.deliveries > self._max_deliveries:
+            self._bury(delivery, body, "delivered too often")
+            return None
+        try:
+            message = decoded(body, self._route.queue)
+        except DecodeError as error:
+            _log.exception("Queue %s has an undecodable message.", self._route.queue)
+            self._bury(delivery, body, "undecodable", error)
+            return None
+        return ReceivedMessage(message, delivery, body)
+
+    def finished(self, message: MessageProxy) -> None:
+        """Settle the message as its actor chose, by default as done."""
+        delivery = _delivery(message)
+        if delivery.choice is Choice.ACK:
+            self._in_flight.settle(delivery, ACK)
+        else:
+            self._choose(delivery)
+
+    def failed(self, message: MessageProxy) -> None:
+        """Settle the message as its actor chose, by default as a dead letter."""
+        delivery = _delivery(message)
+        if delivery.settled:
+            return
+        if delivery.choice is Choice.ACK:
+            error = message._exception  # noqa: SLF001 - Dramatiq has no other way to it
+            body = getattr(message, "body", b"") or message.encode()
+            self._bury(delivery, body, "failed", error)
+        else:
+            self._choose(delivery)
+
+    def give_back(self, delivery: Delivery) -> None:
+        """Have the message delivered again at once."""
+        self._in_flight.settle(delivery, NAK)
+
+    def _choose(self, delivery: Delivery) -> None:
+        postponed = delivery.choice is Choice.POSTPONE
+        self._in_flight.settle(delivery, delivery.nak if postponed else None)
+
+    def _bury(
+        self,
+        delivery: Delivery,
+        body: bytes,
+        reason: str,
+        error: BaseException | None = None,
+    ) -> None:
+        bury(self._publisher, self._route, delivery, body, reason=reason, error=error)
+        self._in_flight.settle(delivery, ACK)
+
+
+def decoded(body: bytes, queue: str) -> Message[Any]:
+    """Return the message; its queue's name is the one that it came from.
+
+    Raises:
+        DecodeError: It is no message.
+    """
+    try:
+        fields = get_encoder().decode(body)
+        fields["queue_name"] = queue
+        message: Message[Any] = Message(**fields)
+    except DecodeError:
+        raise
+    # An encoder of the user's may raise anything at all on bytes not its own.
+    except Exception as error:
+        raise DecodeError("It is no message.", body, error) from error
+    if not (isinstance(message.options, dict) and isinstance(message.kwargs, dict)):
+        raise DecodeError("It is no message.", body, None)
+    return message
+
+
+def _delivery(message: MessageProxy) -> Delivery:
+    delivery: Delivery = message.delivery
+    return delivery
+
+
+def opened(link: Link, source: Source) -> None:
+    """Begin to ask for messages.
+
+    Raises:
+        BrokerConnectionError: The server cannot be reached, or does not let us.
+    """
+    try:
+        link.run(source.open(), timeout_s=15.0)
+    except ApiError as error:
+        raise BrokerConnectionError(str(error)) from error

@@ -1,0 +1,110 @@
+"""One message in our hands: what the server told with it, and what becomes of it.
+
+The server tells through the reply subject,
+`$JS.ACK.<stream>.<consumer>.<deliveries>.<sequence>.<…>.<stored at>.<pending>`, before
+which newer servers may put a domain and an account.
+"""
+
+import threading
+import time
+from enum import Enum, auto
+
+
+class Choice(Enum):
+    """What an actor decided about its own message."""
+
+    ACK = auto()
+    POSTPONE = auto()
+    LEAVE = auto()
+
+
+class Delivery:
+    """One message in our hands, from its arrival until it is settled.
+
+    Attributes:
+        queue: The queue that it came from.
+        reply: The subject that settles it.
+        deliveries: How often it was delivered, this time included; counts postponed
+            and requeued deliveries as well as crashes.
+        sequence: Its place in the stream.
+        identity: Unlike `sequence` alone, never used again for another message.
+        pending: How many more the server had for the same consumer.
+        patience_s: Without a `touch` for this long the server may give it to another
+            worker; none means as long as the process lives.
+    """
+
+    __slots__ = (
+        "_choice",
+        "_delay_s",
+        "_moved_at",
+        "deliveries",
+        "identity",
+        "patience_s",
+        "pending",
+        "queue",
+        "reply",
+        "sequence",
+        "settled",
+    )
+
+    def __init__(self, queue: str, reply: str, patience_s: float | None) -> None:
+        tokens = reply.split(".")
+        # With a domain and an account there are two more in front, and maybe a last.
+        first = 2 if len(tokens) < 11 else 4
+        self.queue = queue
+        self.reply = reply
+        self.deliveries = int(tokens[first + 2])
+        self.sequence = int(tokens[first + 3])
+        self.pending = int(tokens[first + 6])
+        self.identity = f"{tokens[first]}.{self.sequence}.{tokens[first + 5]}"
+        self.patience_s = patience_s
+        self.settled = False
+        self._choice = Choice.ACK
+        self._delay_s = 0.0
+        self._moved_at: float | None = None
+
+    def postpone(self, delay_s: float) -> None:
+        """Have the message delivered again after a delay, not acknowledged.
+
+        It is settled so when the actor returns or raises. What middleware does on an
+        exception (a retry, for instance) is done besides.
+        """
+        self._choice = Choice.POSTPONE
+        self._delay_s = max(0.0, delay_s)
+
+    def leave(self) -> None:
+        """Settle nothing: the server delivers it again when the ack wait is over."""
+        self._choice = Choice.LEAVE
+
+    def touch(self) -> None:
+        """Say that the job moved; keeps it ours for another `patience_s`."""
+        self._moved_at = time.monotonic()
+
+    @property
+    def choice(self) -> Choice:
+        """Return what the actor decided; to acknowledge where it decided nothing."""
+        return self._choice
+
+    @property
+    def nak(self) -> bytes:
+        """Return the payload that postpones the message as the actor chose."""
+        return b'-NAK {"delay": %d}' % int(self._delay_s * 1e9)
+
+    def is_alive(self, now: float) -> bool:
+        """Tell whether the message stays ours at `now`, on the monotonic clock."""
+        if self.patience_s is None or self._moved_at is None:
+            return True
+        return now - self._moved_at <= self.patience_s
+
+
+_here = threading.local()
+
+
+def current_delivery() -> Delivery | None:
+    """Return the delivery that this thread's actor works on; none outside of one."""
+    return getattr(_here, "delivery", None)
+
+
+def set_current(delivery: Delivery | None) -> None:
+    """Note what this thread works on from now on."""
+    _here.delivery = delivery

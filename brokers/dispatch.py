@@ -1,0 +1,119 @@
+"""A job and its queue: the only thing that the enqueuing processes need.
+
+Knows where the application's queues are; imports no actor.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import dramatiq
+
+from brokers.encoding import ENCODER
+from brokers.jetstream import JetStreamBroker
+from brokers.topology import Route
+from models.jobs import Job, RecordWebhook, SendChunk
+
+#: The application's queues. Chunks are routed by tenant, so that each has its turn.
+ROUTES = (
+    Route("batch", "email-system", "sys.batch.process", max_in_flight=2),
+    Route("priority", "email-system", "sys.email.priority"),
+    Route(
+        "chunk",
+        "email-system",
+        "email.user.{tenant}.chunk",
+        consumer="user-{tenant}",
+        consumer_filter="email.user.{tenant}.>",
+        job_patience_s=45,
+    ),
+    Route(
+        "webhook",
+        "webhooks",
+        "webhook.>",
+        publish_subject="webhook.{provider}.{event}",
+    ),
+)
+
+_NO_TOKEN = re.compile(r"[^A-Za-z0-9_-]+")
+
+
+def connect(servers: str | Sequence[str], **options: Any) -> JetStreamBroker:
+    """Return a broker with the application's queues; connects at its first use.
+
+    Sets Dramatiq's encoder for the whole process, not its global broker.
+
+    Args:
+        servers: As `JetStreamBroker` takes them.
+        **options: Any other option of `JetStreamBroker` but `routes`.
+    """
+    dramatiq.set_encoder(ENCODER)
+    return JetStreamBroker(servers, routes=ROUTES, **options)
+
+
+def to_message(job: Job, *, queue: str | None = None) -> dramatiq.Message[Any]:
+    """Return the job as its actor receives it: one keyword argument a field.
+
+    Args:
+        job: The job; its values are not copied.
+        queue: Instead of the job's own queue.
+    """
+    return dramatiq.Message(
+        queue_name=queue or job.queue,
+        actor_name=job.actor,
+        args=(),
+        kwargs={field.name: getattr(job, field.name) for field in fields(job)},
+        options=_options(job),
+    )
+
+
+def send(
+    broker: JetStreamBroker,
+    job: Job,
+    *,
+    dedup_id: str | None = None,
+    queue: str | None = None,
+) -> bool:
+    """Store a job durably; tell whether it is new.
+
+    Args:
+        broker: Where to.
+        job: The job.
+        dedup_id: Stored once within the broker's duplicate window.
+        queue: Instead of the job's own queue.
+
+    Raises:
+        MessageTooLarge: The server would not take it; nothing was sent.
+        BrokerConnectionError: It was not confirmed in time.
+    """
+    ids = None if dedup_id is None else [dedup_id]
+    return bool(broker.enqueue_many([to_message(job, queue=queue)], dedup_ids=ids))
+
+
+def send_many(
+    broker: JetStreamBroker,
+    jobs: Sequence[Job],
+    *,
+    dedup_ids: Sequence[str] | None = None,
+    atomic: bool = False,
+) -> int:
+    """Store jobs durably; return how many are new.
+
+    Args and errors as for `JetStreamBroker.enqueue_many`.
+    """
+    return broker.enqueue_many(
+        [to_message(job) for job in jobs], dedup_ids=dedup_ids, atomic=atomic
+    )
+
+
+def _options(job: Job) -> dict[str, Any]:
+    if isinstance(job, SendChunk):
+        return {"tenant": job.tenant_id}
+    if isinstance(job, RecordWebhook):
+        return {"provider": _token(job.provider), "event": _token(job.event)}
+    return {}
+
+
+def _token(text: str) -> str:
+    """Return what a provider sent as one token of a subject."""
+    return _NO_TOKEN.sub("_", text) or "unknown"

@@ -1,0 +1,84 @@
+"""What a consumer's source of messages has in common, whether a queue or a ring.
+
+A source lives on the loop's thread. It asks the server for as many messages as there
+is room for, and puts what comes into a buffer that the consumer's thread reads.
+"""
+
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Protocol
+
+from nats.aio.msg import Msg
+
+from brokers.delivery import Delivery
+from brokers.in_flight import InFlight
+from brokers.link import Link
+from brokers.topology import Route, Topology
+
+#: What the consumer's thread gets: the delivery and the message's body.
+Buffer = SimpleQueue[tuple[Delivery, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """Where a source's messages come from and go to.
+
+    Attributes:
+        link: The connection.
+        topology: Makes consumers.
+        route: The queue's route.
+        in_flight: Keeps what came in.
+        buffer: Gets what came in.
+        limit: At most so many messages are in our hands at once.
+    """
+
+    link: Link
+    topology: Topology
+    route: Route
+    in_flight: InFlight
+    buffer: Buffer
+    limit: int
+
+    def room(self, asked: int) -> int:
+        """Return how many messages may be asked for now; 0 where it is not worth it.
+
+        Asking for one message at a time is dear for the server, so a quarter of the
+        limit must be free, unless nothing is asked for.
+        """
+        free = self.limit - self.in_flight.held(self.route.queue) - asked
+        return free if free > 0 and (not asked or free * 4 >= self.limit) else 0
+
+    def take(self, message: Msg) -> Delivery:
+        """Take in a message."""
+        route = self.route
+        delivery, is_new = self.in_flight.take(
+            route.queue, message.reply, route.job_patience_s
+        )
+        if is_new:
+            self.buffer.put((delivery, message.data))
+        return delivery
+
+
+class Source(Protocol):
+    """Gets messages for one consumer."""
+
+    async def open(self) -> None:
+        """Begin to ask.
+
+        Raises:
+            BrokerError: The server does not let us.
+        """
+
+    async def close(self) -> None:
+        """Ask no more."""
+
+    def rearm(self) -> None:
+        """Ask for more if there is room."""
+
+    def notice(self, tenants: frozenset[str]) -> None:
+        """Take the hint that these tenants have messages."""
+
+
+def is_message(message: Msg) -> bool:
+    """Tell a message of a stream from a word of the server about our asking."""
+    return message.reply.startswith("$JS.ACK.")

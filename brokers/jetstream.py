@@ -1,0 +1,332 @@
+"""A Dramatiq broker over NATS JetStream.
+
+Messages are stored durably before `enqueue` returns, delivered at least once, kept
+by heartbeats while their worker lives, and delayed by the server. Queues need no
+declaration to be published to; streams and consumers are made at their first use.
+"""
+
+import secrets
+import ssl
+import time
+from collections.abc import Iterable, Sequence
+from queue import SimpleQueue
+from typing import Any
+
+from dramatiq.broker import Broker, Consumer
+from dramatiq.common import q_name
+from dramatiq.errors import QueueJoinTimeout, QueueNotFound
+from dramatiq.message import Message
+from dramatiq.middleware import Middleware, default_middleware
+
+from brokers.connection import Connection
+from brokers.consumer import JetStreamConsumer, Settling, opened
+from brokers.delays import delayed
+from brokers.errors import ApiError
+from brokers.in_flight import InFlight
+from brokers.intake import Buffer, Intake, Source
+from brokers.link import Link, ServerOptions
+from brokers.publishing import Outgoing, Publisher
+from brokers.pulls import Pulls
+from brokers.ring import Ring
+from brokers.topology import (
+    DEAD_STREAM,
+    STREAM_NOT_FOUND,
+    Route,
+    Settings,
+    Topology,
+    stored_by_subject,
+)
+from brokers.worker_hooks import WorkerHooks
+
+#: How often `join` looks, at first and at last.
+JOIN_PAUSE_S = (0.01, 0.2)
+
+
+class JetStreamBroker(Broker):
+    """Sends messages through NATS JetStream (server 2.14 or later).
+
+    Neither the constructor nor declaring a queue touches the network. The broker may
+    be used by any number of threads, and in processes forked off later.
+
+    Args:
+        servers: One URL, or several of one cluster separated by commas or as a
+            sequence.
+        namespace: The stream of queues without a route.
+        routes: Queues that have their own stream and subject.
+        middleware: As for any broker; none means Dramatiq's default.
+        replicas: On how many servers each stream is kept.
+        ack_wait_ms: A message is delivered again when its worker gave no sign of
+            life for this long.
+        max_deliveries: A message delivered more often becomes a dead letter; being
+            postponed or requeued counts too. None means never.
+        tls: For `tls://` URLs, where the system's defaults do not do.
+        credentials: The path of a `.creds` file.
+        duplicate_window_s: For how long the server knows a message id.
+        publish_timeout_s: How long to try to store messages without progress.
+    """
+
+    def __init__(
+        self,
+        servers: str | Sequence[str] = "nats://127.0.0.1:4222",
+        *,
+        namespace: str = "dramatiq",
+        routes: Iterable[Route] = (),
+        middleware: list[Middleware] | None = None,
+        replicas: int = 1,
+        ack_wait_ms: int = 60_000,
+        max_deliveries: int | None = None,
+        tls: ssl.SSLContext | None = None,
+        credentials: str | None = None,
+        duplicate_window_s: float = 600,
+        publish_timeout_s: float = 10,
+    ) -> None:
+        given = [m() for m in default_middleware] if middleware is None else middleware
+        # In front of all others, so that their hooks know the delivery.
+        super().__init__([WorkerHooks(), *given])
+        urls = servers.split(",") if isinstance(servers, str) else servers
+        options = ServerOptions(tuple(urls), f"dramatiq-{namespace}", tls, credentials)
+        settings = Settings(namespace, replicas, ack_wait_ms / 1000, duplicate_window_s)
+        self._topology = Topology(settings, routes)
+        self._connection = Connection(options)
+        self._publisher = Publisher(self._connection, self._topology, publish_timeout_s)
+        self._publish_timeout_s = publish_timeout_s
+        self._max_deliveries = max_deliveries
+        self._in_flight: tuple[Link, InFlight] | None = None
+        self._rings: dict[str, tuple[Link, Source]] = {}
+
+    def close(self) -> None:
+        """Write what waits to be written, then disconnect.
+
+        A second time does nothing; using the broker afterwards connects again.
+        """
+        self._connection.close()
+
+    def declare_queue(self, queue_name: str) -> None:
+        """Note that workers consume the queue; a second time does nothing."""
+        queue_name = q_name(queue_name)
+        if queue_name not in self.queues:
+            self.emit_before("declare_queue", queue_name)
+            self.queues[queue_name] = None
+            self.emit_after("declare_queue", queue_name)
+
+    def enqueue(
+        self, message: Message[Any], *, delay: int | None = None
+    ) -> Message[Any]:
+        """Return the message once it is stored durably.
+
+        Each call stores it anew, also with a message id that was stored before.
+
+        Args:
+            message: Its queue need not be declared.
+            delay: Deliver it no sooner than in so many milliseconds.
+
+        Raises:
+            MessageTooLarge: The server would not take it; nothing was sent.
+            ValueError: The queue's route needs an option that the message lacks.
+            BrokerConnectionError: It was not confirmed in time.
+        """
+        self.emit_before("enqueue", message, delay)
+        route = self._topology.route(q_name(message.queue_name))
+        outgoing = _outgoing(message, route, secrets.token_hex(12))
+        if delay:
+            outgoing = delayed(outgoing, route, delay)
+        self._publisher.store([outgoing])
+        if not delay:
+            self._notice([message])
+        self.emit_after("enqueue", message, delay)
+        return message
+
+    def enqueue_many(
+        self,
+        messages: Sequence[Message[Any]],
+        *,
+        dedup_ids: Sequence[str] | None = None,
+        atomic: bool = False,
+    ) -> int:
+        """Return how many messages are new, once all are stored durably.
+
+        Args:
+            messages: Of any queues; all are encoded before the first is sent.
+            dedup_ids: One for each message. The server stores an id once within its
+                duplicate window. Without them every message is new.
+            atomic: Store pages of up to 1000 messages entirely or not at all. A
+                page with a duplicate is stored message by message.
+
+        Raises:
+            MessageTooLarge: The server would not take one; nothing was sent.
+            ValueError: A route needs an option that a message lacks.
+            BrokerConnectionError: Some were not confirmed in time; the same call
+                with the same ids may be repeated.
+        """
+        for message in messages:
+            self.emit_before("enqueue", message, None)
+        prefix = secrets.token_hex(12)
+        ids = dedup_ids or [f"{prefix}.{n}" for n in range(len(messages))]
+        outgoing = [
+            _outgoing(message, self._topology.route(q_name(message.queue_name)), one)
+            for message, one in zip(messages, ids, strict=True)
+        ]
+        new = self._publisher.store(outgoing, atomic=atomic)
+        self._notice(messages)
+        for message in messages:
+            self.emit_after("enqueue", message, None)
+        # A fresh id is only ever a duplicate of its own first attempt.
+        return new if dedup_ids else len(messages)
+
+    def consume(
+        self, queue_name: str, prefetch: int = 1, timeout: int = 30000
+    ) -> Consumer:
+        """Return an iterator over the queue's messages.
+
+        Args:
+            queue_name: A declared queue.
+            prefetch: At most so many messages are handed out and not settled; those
+                of an earlier consumer of the queue count.
+            timeout: In milliseconds, how long the iterator waits for a message.
+
+        Raises:
+            QueueNotFound: The queue was never declared.
+            BrokerConnectionError: The server cannot be reached.
+        """
+        if queue_name not in self.queues:
+            raise QueueNotFound(queue_name)
+        link = self._connection.link()
+        link.wait_until_connected(self._publish_timeout_s)
+        route, in_flight = self._topology.route(queue_name), self._held(link)
+        limit = min(prefetch, route.max_in_flight or prefetch)
+        buffer: Buffer = SimpleQueue()
+        intake = Intake(link, self._topology, route, in_flight, buffer, limit)
+        source: Source = Ring(intake) if route.by_tenant else Pulls(intake)
+        opened(link, source)
+        if route.by_tenant:
+            self._rings[queue_name] = (link, source)
+        settling = Settling(route, self._publisher, in_flight, self._max_deliveries)
+        return JetStreamConsumer(link, source, buffer, settling, timeout / 1000)
+
+    def stored(self, queue_name: str) -> dict[str, int]:
+        """Return how many messages are stored by tenant, in flight or not.
+
+        Without tenants all are under `""`. Waiting for their time they do not count.
+
+        Raises:
+            BrokerConnectionError: The server did not answer.
+        """
+        route = self._topology.route(queue_name)
+        found, _ = self._count(route.stream, route.filter())
+        counts: dict[str, int] = {} if route.by_tenant else {"": 0}
+        for subject, count in found.items():
+            tenant = route.tenant_of(subject)
+            counts[tenant] = counts.get(tenant, 0) + count
+        return counts
+
+    def get_queue_message_counts(self, queue_name: str) -> tuple[int, int, int]:
+        """Return how many messages are ready or in flight, delayed, and dead.
+
+        Raises:
+            BrokerConnectionError: The server did not answer.
+        """
+        ready, waiting = self._unfinished(self._topology.route(queue_name))
+        dead, _ = self._count(DEAD_STREAM, self._topology.route(queue_name).dead)
+        return ready, waiting, sum(dead.values())
+
+    def flush(self, queue_name: str) -> None:
+        """Drop the queue's messages: ready, in flight, delayed and dead.
+
+        Raises:
+            BrokerConnectionError: The server did not answer.
+        """
+        route, link = self._topology.route(queue_name), self._ready_link()
+        for stream, subject in (
+            (route.stream, route.filter()),
+            (route.stream, f"{route.delayed}.>"),
+            (DEAD_STREAM, route.dead),
+        ):
+            try:
+                link.run(link.api(f"STREAM.PURGE.{stream}", {"filter": subject}))
+            except ApiError as error:
+                if error.err_code != STREAM_NOT_FOUND:
+                    raise
+
+    def flush_all(self) -> None:
+        """Drop the messages of all declared queues.
+
+        Raises:
+            BrokerConnectionError: The server did not answer.
+        """
+        for queue_name in self.get_declared_queues():
+            self.flush(queue_name)
+
+    def join(self, queue_name: str, *, timeout: int | None = None) -> None:
+        """Return when the queue has no message left, delayed ones included.
+
+        Args:
+            queue_name: The queue.
+            timeout: In milliseconds; none waits for ever.
+
+        Raises:
+            QueueJoinTimeout: There are still messages.
+            BrokerConnectionError: The server did not answer.
+        """
+        route = self._topology.route(queue_name)
+        deadline = None if timeout is None else time.monotonic() + timeout / 1000
+        pause_s = JOIN_PAUSE_S[0]
+        while sum(self._unfinished(route)):
+            if deadline is not None and time.monotonic() > deadline:
+                raise QueueJoinTimeout(queue_name)
+            time.sleep(pause_s)
+            pause_s = min(JOIN_PAUSE_S[1], pause_s * 1.5)
+
+    def _unfinished(self, route: Route) -> tuple[int, int]:
+        """Return the ready and the delayed messages at one and the same moment."""
+        while True:
+            waiting, before = self._count(route.stream, f"{route.delayed}.>")
+            ready, after = self._count(route.stream, route.filter())
+            # Whatever moved between the two looks was published anew.
+            if before == after:
+                return sum(ready.values()), sum(waiting.values())
+
+    def _count(self, stream: str, subjects: str) -> tuple[dict[str, int], int]:
+        link = self._ready_link()
+        try:
+            return link.run(stored_by_subject(link, stream, subjects), timeout_s=30.0)
+        except ApiError as error:
+            if error.err_code != STREAM_NOT_FOUND:
+                raise
+            return {}, 0
+
+    def _ready_link(self) -> Link:
+        link = self._connection.link()
+        link.wait_until_connected(self._publish_timeout_s)
+        return link
+
+    def _held(self, link: Link) -> InFlight:
+        """Return what is in flight on this link; a new link begins with nothing."""
+        if self._in_flight is None or self._in_flight[0] is not link:
+            in_flight = InFlight(link, self._topology.settings.ack_wait_s)
+            self._in_flight = (link, in_flight)
+        return self._in_flight[1]
+
+    def _notice(self, messages: Iterable[Message[Any]]) -> None:
+        """Tell this process's own rings of the tenants that just got messages."""
+        if not self._rings:
+            return
+        tenants: dict[str, set[str]] = {}
+        for message in messages:
+            if message.queue_name in self._rings:
+                tenant = str(message.options["tenant"])
+                tenants.setdefault(message.queue_name, set()).add(tenant)
+        for queue, some in tenants.items():
+            link, ring = self._rings[queue]
+            # In a forked child the ring is the parent's.
+            if link is self._connection.link():
+                link.call(ring.notice, frozenset(some))
+
+
+def _outgoing(message: Message[Any], route: Route, unique: str) -> Outgoing:
+    # Encoded after the hooks: they may have changed the options.
+    return Outgoing(
+        route.stream,
+        route.target(message.options),
+        message.encode(),
+        {"Nats-Msg-Id": unique},
+    )

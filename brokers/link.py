@@ -1,0 +1,413 @@
+"""One connection to NATS: its event loop, its thread, and what waits to be written.
+
+A process has one connection, one event loop and one thread for it. Threads hand work
+over through deques, and wake the loop once for all that has gathered, because a wake-up
+costs more than a publish. nats-py does the wire, TLS, login, keep-alive and discovery;
+JetStream's own protocol is spoken by this package, over nats-py's core calls.
+"""
+
+import asyncio
+import itertools
+import json
+import logging
+import random
+import secrets
+import selectors
+import ssl
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Coroutine
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import nats
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from brokers.errors import ApiError, UnavailableError
+
+T = TypeVar("T")
+Frame = tuple[str, bytes, str, dict[str, str] | None]
+
+#: How long a request to JetStream's API may take.
+API_TIMEOUT_S = 5.0
+#: A server that stays silent for twice this long is given up.
+PING_S = 5
+#: The first and the longest pause between two attempts to reconnect.
+BACKOFF_S = (0.02, 0.5)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """Where the servers are and how to log in.
+
+    Attributes:
+        servers: URLs of all servers of one cluster.
+        name: What the server's monitoring calls this client.
+        tls: For `tls://` URLs; none means the system's defaults.
+        credentials: Path of a `.creds` file.
+    """
+
+    servers: tuple[str, ...]
+    name: str
+    tls: ssl.SSLContext | None = None
+    credentials: str | None = None
+
+
+class Watcher(Protocol):
+    """Whoever must know what becomes of the connection. Called on the loop."""
+
+    def on_connected(self) -> None:
+        """Take notice that requests sent before now may be lost."""
+
+    def on_disconnected(self) -> None:
+        """Take notice that no answer will come for now."""
+
+    def on_tick(self) -> None:
+        """Do what is due; called about once a second."""
+
+
+class Link:
+    """A running connection: its loop, its thread, and what waits to be written."""
+
+    def __init__(self, options: ServerOptions) -> None:
+        self._options = options
+        self._selector = selectors.DefaultSelector()
+        self.loop = asyncio.SelectorEventLoop(self._selector)
+        self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._frames: deque[Frame] = deque()
+        self._awake = False
+        self._connected = threading.Event()
+        self._online = asyncio.Event()
+        self._writable = asyncio.Event()
+        self._written = asyncio.Event()
+        self._gone = asyncio.Event()
+        self._client = Client()
+        self._last_error: Exception | None = None
+        self._closing = False
+        self._keys = itertools.count(1)
+        self._inbox = f"_INBOX.{secrets.token_hex(11)}."
+        self._handlers: dict[str, Callable[[str, Msg], None]] = {}
+        self._inboxes: dict[str, Callable[[Msg], None]] = {}
+        self._subscriptions: dict[str, Any] = {}
+        self._watchers: weakref.WeakSet[Watcher] = weakref.WeakSet()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._thread = threading.Thread(
+            target=self._run, name="nats-connection", daemon=True
+        )
+        self._thread.start()
+
+    # Called from any thread.
+
+    def call(self, function: Callable[..., object], *args: object) -> None:
+        """Have the loop call the function soon, in order; return at once."""
+        self._calls.append((function, args))
+        if not self._awake:
+            self._awake = True
+            self.loop.call_soon_threadsafe(self._wake)
+
+    def run(self, work: Coroutine[Any, Any, T], timeout_s: float = API_TIMEOUT_S) -> T:
+        """Return what the coroutine returns; for rare requests only.
+
+        Raises:
+            UnavailableError: It took longer than `timeout_s`.
+        """
+        future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        try:
+            return future.result(timeout_s)
+        except FutureTimeoutError as error:
+            future.cancel()
+            raise UnavailableError(self._silence()) from error
+
+    def wait_until_connected(self, timeout_s: float) -> None:
+        """Return once the server is there.
+
+        Raises:
+            UnavailableError: It was not there in time.
+        """
+        if not self._connected.wait(timeout_s):
+            raise UnavailableError(self._silence())
+
+    @property
+    def is_online(self) -> bool:
+        """Tell whether the server is there, as far as we know."""
+        return self._connected.is_set()
+
+    @property
+    def max_payload_bytes(self) -> int:
+        """Return how large the server lets a message be, its headers included."""
+        return int(self._client.max_payload)
+
+    def close(self) -> None:
+        """Write what waits, then disconnect and end the thread."""
+        self.loop.call_soon_threadsafe(self._spawn, self._shut())
+        self._thread.join(API_TIMEOUT_S)
+
+    def abandon(self) -> None:
+        """Let go of a connection that belongs to the parent process.
+
+        The inherited descriptor is shared with the parent: an unregistration through
+        it would deafen the parent's loop, so it is closed before anything else can.
+        """
+        self._selector.close()
+
+    # Called on the loop.
+
+    def send(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        reply: str = "",
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        """Write a message as soon as the server is there; keeps the order."""
+        self._frames.append((subject, payload, reply, headers))
+        self._writable.set()
+
+    def on_replies(self, handler: Callable[[str, Msg], None]) -> str:
+        """Return a fresh reply subject.
+
+        Args:
+            handler: Gets what follows the reply subject and a dot, and the message.
+        """
+        key = f"{next(self._keys):x}"
+        self._handlers[key] = handler
+        return self._inbox + key
+
+    def forget(self, reply: str) -> None:
+        """Drop whatever comes to the reply subject from now on."""
+        self._handlers.pop(reply[len(self._inbox) :], None)
+
+    async def listen(self, handler: Callable[[Msg], None]) -> str:
+        """Return a subject; the handler gets what comes to it or to one below it."""
+        inbox = f"_INBOX.{secrets.token_hex(11)}"
+        self._inboxes[inbox] = handler
+        if self._online.is_set():
+            await self._subscribe(inbox, handler)
+        return inbox
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell the watcher of changes for as long as it lives."""
+        self._watchers.add(watcher)
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """Tell the watcher no more."""
+        self._watchers.discard(watcher)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine of our own; its failure is logged."""
+        self._spawn(work)
+
+    async def request(self, subject: str, payload: bytes = b"") -> Msg:
+        """Return the answer.
+
+        Raises:
+            UnavailableError: Nobody answered within `API_TIMEOUT_S`.
+        """
+        answer: asyncio.Future[Msg] = self.loop.create_future()
+
+        def take(_: str, message: Msg) -> None:
+            if not answer.done():
+                answer.set_result(message)
+
+        reply = self.on_replies(take)
+        self.send(subject, payload, reply)
+        try:
+            async with asyncio.timeout(API_TIMEOUT_S):
+                return await answer
+        except TimeoutError as error:
+            raise UnavailableError(self._silence()) from error
+        finally:
+            self.forget(reply)
+
+    async def api(
+        self, path: str, body: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Return JetStream's answer to `$JS.API.<path>`.
+
+        Raises:
+            ApiError: JetStream refused.
+            UnavailableError: There is no answer, or JetStream has no leader.
+        """
+        payload = json.dumps(body).encode() if body is not None else b""
+        message = await self.request(f"$JS.API.{path}", payload)
+        if status_of(message) == "503":
+            raise UnavailableError("JetStream is not ready.")
+        answer: dict[str, Any] = json.loads(message.data)
+        if error := answer.get("error"):
+            raise ApiError(
+                error.get("code", 0),
+                error.get("err_code", 0),
+                error.get("description", ""),
+            )
+        return answer
+
+    async def unlisten(self, inbox: str) -> None:
+        """Take no more messages on a subject that `listen` returned."""
+        self._inboxes.pop(inbox, None)
+        if subscription := self._subscriptions.pop(inbox, None):
+            await subscription.unsubscribe()
+
+    async def flush(self) -> None:
+        """Return once the server has read all that waited to be written."""
+        if self._frames:
+            self._written.clear()
+            async with asyncio.timeout(2):
+                await self._written.wait()
+        if self._online.is_set():
+            await self._client.flush(timeout=2)
+
+    # The rest is the loop's own.
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        for work in (self._keep_connected(), self._write(), self._tick()):
+            self._spawn(work)
+        self.loop.run_forever()
+        self.loop.close()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            _log.error("The NATS connection's own work failed.", exc_info=error)
+
+    def _wake(self) -> None:
+        # Lowered before looking: whoever appends from now on wakes the loop again.
+        self._awake = False
+        calls = self._calls
+        while calls:
+            function, args = calls.popleft()
+            function(*args)
+
+    async def _write(self) -> None:
+        frames = self._frames
+        while True:
+            await self._writable.wait()
+            await self._online.wait()
+            self._writable.clear()
+            while frames and self._online.is_set():
+                frame = frames.popleft()
+                try:
+                    await self._client.publish(*frame)
+                except nats.errors.OutboundBufferLimitError:
+                    # The connection broke under our hands: again when it is back.
+                    frames.appendleft(frame)
+                    await asyncio.sleep(BACKOFF_S[0])
+                except nats.errors.Error:
+                    _log.exception("A message to %s could not be written.", frame[0])
+            if frames:
+                self._writable.set()
+            else:
+                self._written.set()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            for watcher in list(self._watchers):
+                watcher.on_tick()
+
+    async def _keep_connected(self) -> None:
+        while not self._closing:
+            self._gone.clear()
+            try:
+                self._client = await nats.connect(
+                    list(self._options.servers),
+                    name=self._options.name,
+                    tls=self._options.tls,
+                    user_credentials=self._options.credentials,
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=0.1,
+                    reconnect_to_server_handler=_next_server,
+                    connect_timeout=2,
+                    ping_interval=PING_S,
+                    max_outstanding_pings=2,
+                    error_cb=self._on_error,
+                    disconnected_cb=self._on_disconnected,
+                    reconnected_cb=self._on_connected,
+                    closed_cb=self._on_closed,
+                )
+            except nats.errors.Error as error:
+                await self._on_error(error)
+                await asyncio.sleep(BACKOFF_S[1])
+                continue
+            await self._subscribe(self._inbox[:-1], self._on_reply)
+            for inbox, handler in list(self._inboxes.items()):
+                await self._subscribe(inbox, handler)
+            await self._on_connected()
+            await self._gone.wait()
+
+    async def _subscribe(self, inbox: str, handler: Callable[[Msg], None]) -> None:
+        async def take(message: Msg) -> None:
+            handler(message)
+
+        # Both limits drop messages; ours are bounded by what we ask for.
+        self._subscriptions[inbox] = await self._client.subscribe(
+            f"{inbox}.>", cb=take, pending_msgs_limit=0, pending_bytes_limit=0
+        )
+
+    def _on_reply(self, message: Msg) -> None:
+        key, _, rest = message.subject[len(self._inbox) :].partition(".")
+        if handler := self._handlers.get(key):
+            handler(rest, message)
+
+    async def _on_connected(self) -> None:
+        self._online.set()
+        self._connected.set()
+        for watcher in list(self._watchers):
+            watcher.on_connected()
+
+    async def _on_disconnected(self) -> None:
+        self._online.clear()
+        self._connected.clear()
+        for watcher in list(self._watchers):
+            watcher.on_disconnected()
+
+    async def _on_closed(self) -> None:
+        await self._on_disconnected()
+        self._gone.set()
+
+    async def _on_error(self, error: Exception) -> None:
+        if type(error) is not type(self._last_error):
+            _log.warning("NATS: %r", error)
+        self._last_error = error
+
+    def _silence(self) -> str:
+        reason = (
+            f" The last error was {self._last_error!r}." if self._last_error else ""
+        )
+        return f"No NATS server answered.{reason}"
+
+    async def _shut(self) -> None:
+        self._closing = True
+        try:
+            await self.flush()
+        except (nats.errors.Error, TimeoutError):
+            _log.warning("The last words to NATS may be lost.", exc_info=True)
+        await self._client.close()
+        others = self._tasks - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        self.loop.stop()
+
+
+def status_of(message: Msg) -> str:
+    """Return the server's status, such as `404`; `""` for an ordinary message."""
+    return (message.headers or {}).get("Status", "")
+
+
+def _next_server(servers: list[Any], _: dict[str, Any]) -> tuple[Any, float]:
+    server = min(servers, key=lambda one: one.reconnects)
+    first, longest = BACKOFF_S
+    pause_s = min(longest, first * 1.5 ** min(server.reconnects, 20))
+    return server, pause_s * random.uniform(0.5, 1.0)  # noqa: S311 - spreads reconnects, hides nothing

@@ -1,0 +1,285 @@
+"""Which stream, subject and consumer a queue or a tenant has, and their making."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from brokers.errors import ApiError, RefusedError
+from brokers.link import Link
+
+#: JetStream's numbers for *no such stream* and *no such consumer*.
+STREAM_NOT_FOUND = 10059
+CONSUMER_NOT_FOUND = 10014
+#: The stream of dead letters; shared by all queues.
+DEAD_STREAM = "dead-letters"
+#: How long dead letters are kept.
+DEAD_DAYS = 7
+#: A tenant's consumer is gone after this long without a pull.
+IDLE_TENANT_S = 3600
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+")
+_FIELD = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A queue that has its own stream and subject.
+
+    `{name}` in a subject that is published to is filled from the message's options,
+    as one token of letters, digits, `_` and `-`. A `{tenant}` in `subject` gives each
+    tenant a consumer of its own.
+
+    Attributes:
+        queue: The queue.
+        stream: The stream; several routes may share one.
+        subject: What is published to, and consumed.
+        consumer: The durable consumer's name, with `{tenant}` where there is one.
+        max_in_flight: At most so many messages at once in one process, below
+            its prefetch; 0 leaves it to the prefetch.
+        job_patience_s: A job that has not moved for so long may be given to another
+            worker; none trusts it as long as its process lives.
+        consumer_filter: What is consumed, where that is more than `subject`.
+        publish_subject: What is published to, where that is less than `subject`.
+    """
+
+    queue: str
+    stream: str
+    subject: str
+    consumer: str = ""
+    max_in_flight: int = 0
+    job_patience_s: float | None = None
+    consumer_filter: str = ""
+    publish_subject: str = ""
+
+    @property
+    def by_tenant(self) -> bool:
+        """Tell whether each tenant has a consumer."""
+        return "{tenant}" in self.subject
+
+    def filter(self, tenant: str = "*") -> str:
+        """Return the subjects consumed for a tenant, by default for all."""
+        return (self.consumer_filter or self.subject).replace("{tenant}", tenant)
+
+    def consumer_name(self, tenant: str = "") -> str:
+        """Return the durable consumer's name."""
+        default = escaped(self.queue) + ("-{tenant}" if self.by_tenant else "")
+        return (self.consumer or default).replace("{tenant}", tenant)
+
+    def target(self, options: Mapping[str, Any]) -> str:
+        """Return the subject that a message with these options is published to.
+
+        Raises:
+            ValueError: An option that the subject names is missing or no token.
+        """
+
+        def value(match: re.Match[str]) -> str:
+            text = str(options.get(match[1], ""))
+            if not _TOKEN.fullmatch(text):
+                raise ValueError(
+                    f"Queue {self.queue} needs the option {match[1]}, of letters, "
+                    f"digits, _ and -, not {text!r}."
+                )
+            return text
+
+        return _FIELD.sub(value, self.publish_subject or self.subject)
+
+    def tenant_of(self, subject: str) -> str:
+        """Return whose message it is, by its subject; `""` without tenants."""
+        if not self.by_tenant:
+            return ""
+        place = self.subject.split(".").index("{tenant}")
+        return subject.split(".")[place]
+
+    @property
+    def delayed(self) -> str:
+        """Return what the subjects of waiting messages begin with."""
+        return f"{self.stream}.delayed.{escaped(self.queue)}"
+
+    @property
+    def dead(self) -> str:
+        """Return the subject of the queue's dead letters."""
+        return f"dead.{escaped(self.queue)}"
+
+
+def escaped(queue: str) -> str:
+    """Return the queue's name as one token of a subject; can be undone."""
+    return queue.replace(".", "=")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What all streams and consumers of one broker have in common.
+
+    Attributes:
+        namespace: The stream of the queues without a route.
+        replicas: On how many servers each stream is kept.
+        ack_wait_s: After this long without a sign of life a message is delivered
+            again.
+        duplicate_window_s: For how long the server knows a message id.
+    """
+
+    namespace: str
+    replicas: int
+    ack_wait_s: float
+    duplicate_window_s: float
+
+
+class Topology:
+    """Knows where everything is, and makes what is missing."""
+
+    def __init__(self, settings: Settings, routes: Iterable[Route]) -> None:
+        self.settings = settings
+        self._routes = {route.queue: route for route in routes}
+        self._ready: set[str] = set()
+
+    def route(self, queue: str) -> Route:
+        """Return the queue's route; one in the namespace's stream by default."""
+        route = self._routes.get(queue)
+        if route is None:
+            name = self.settings.namespace
+            route = Route(queue, name, f"{name}.q.{escaped(queue)}")
+            self._routes[queue] = route
+        return route
+
+    def is_ready(self, stream: str) -> bool:
+        """Tell whether the stream was made or found; it may be gone by now."""
+        return stream in self._ready
+
+    async def ensure_stream(self, link: Link, stream: str) -> None:
+        """Make the stream, or give an existing one what it lacks.
+
+        Raises:
+            RefusedError: There is one that cannot serve as a queue.
+            ApiError: JetStream refused for another reason.
+            UnavailableError: JetStream did not answer.
+        """
+        wanted = self._stream_config(stream)
+        try:
+            found = await link.api(f"STREAM.INFO.{stream}")
+        except ApiError as error:
+            if error.err_code != STREAM_NOT_FOUND:
+                raise
+            await link.api(f"STREAM.CREATE.{stream}", wanted)
+        else:
+            if merged := _merged(found["config"], wanted):
+                await link.api(f"STREAM.UPDATE.{stream}", merged)
+        self._ready.add(stream)
+
+    async def ensure_consumer(self, link: Link, route: Route, tenant: str = "") -> None:
+        """Make the queue's or the tenant's consumer, and its stream if need be.
+
+        Raises:
+            ApiError: JetStream refused.
+            UnavailableError: JetStream did not answer.
+        """
+        name = route.consumer_name(tenant)
+        body = {
+            "stream_name": route.stream,
+            "config": self._consumer_config(route, tenant, name),
+            "action": "",
+        }
+        subject = f"CONSUMER.CREATE.{route.stream}.{name}.{route.filter(tenant)}"
+        try:
+            await link.api(subject, body)
+        except ApiError as error:
+            if error.err_code != STREAM_NOT_FOUND:
+                raise
+            await self.ensure_stream(link, route.stream)
+            await link.api(subject, body)
+
+    def _stream_config(self, stream: str) -> dict[str, Any]:
+        common = {
+            "name": stream,
+            "storage": "file",
+            "num_replicas": self.settings.replicas,
+        }
+        if stream == DEAD_STREAM:
+            return common | {
+                "subjects": ["dead.>"],
+                "retention": "limits",
+                "discard": "old",
+                "max_age": DEAD_DAYS * 86_400 * 10**9,
+            }
+        return common | {
+            "subjects": self._subjects(stream),
+            "retention": "workqueue",
+            # The server refuses schedules where new messages may be discarded. There
+            # is no limit on the stream, so that nothing is ever discarded.
+            "discard": "old",
+            "duplicate_window": int(self.settings.duplicate_window_s * 1e9),
+            "max_consumers": 20_000,
+            "allow_atomic": True,
+            "allow_msg_ttl": True,
+            "allow_msg_schedules": True,
+        }
+
+    def _subjects(self, stream: str) -> list[str]:
+        subjects = {f"{stream}.delayed.>"}
+        if stream == self.settings.namespace:
+            subjects.add(f"{stream}.q.>")
+        for route in self._routes.values():
+            if route.stream == stream != self.settings.namespace:
+                subjects.add(route.filter())
+        return sorted(subjects)
+
+    def _consumer_config(self, route: Route, tenant: str, name: str) -> dict[str, Any]:
+        config = {
+            "durable_name": name,
+            "filter_subject": route.filter(tenant),
+            "ack_policy": "explicit",
+            "deliver_policy": "all",
+            "ack_wait": int(self.settings.ack_wait_s * 1e9),
+            "max_deliver": -1,
+            # Postponed messages hold their place; the prefetch is the limit.
+            "max_ack_pending": -1,
+        }
+        if tenant:
+            # Thousands of consumers in files would delay a server's stop for long.
+            config["mem_storage"] = self.settings.replicas == 1
+            config["inactive_threshold"] = IDLE_TENANT_S * 10**9
+        return config
+
+
+def _merged(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the configuration that serves both; none where nothing is lacking."""
+    if found["retention"] != wanted["retention"]:
+        raise RefusedError(
+            f"The stream {wanted['name']} exists with {found['retention']} retention; "
+            f"it needs {wanted['retention']}."
+        )
+    needed: dict[str, Any] = {
+        key: True
+        for key in ("allow_atomic", "allow_msg_ttl", "allow_msg_schedules")
+        if wanted.get(key) and not found.get(key)
+    }
+    subjects = found.get("subjects") or []
+    lacking = [one for one in wanted["subjects"] if one not in subjects]
+    if lacking:
+        needed["subjects"] = subjects + lacking
+    if wanted.get("duplicate_window", 0) > found.get("duplicate_window", 0):
+        needed["duplicate_window"] = wanted["duplicate_window"]
+    return found | needed if needed else None
+
+
+async def stored_by_subject(
+    link: Link, stream: str, subjects: str
+) -> tuple[dict[str, int], int]:
+    """Return the messages stored by subject, and the stream's last sequence.
+
+    More than 100,000 subjects come in pages; what changes meanwhile may be missed.
+
+    Raises:
+        ApiError: JetStream refused, for instance because there is no such stream.
+        UnavailableError: JetStream did not answer.
+    """
+    found: dict[str, int] = {}
+    while True:
+        answer = await link.api(
+            f"STREAM.INFO.{stream}",
+            {"subjects_filter": subjects, "offset": len(found)},
+        )
+        page = answer["state"].get("subjects") or {}
+        found |= page
+        if not page or len(found) >= answer.get("total", 0):
+            return found, answer["state"]["last_seq"]

@@ -1,0 +1,115 @@
+"""What the broker adds to every worker, as middleware of its own."""
+
+import heapq
+import itertools
+import threading
+import time
+from queue import SimpleQueue
+from typing import Any, cast
+
+from dramatiq.broker import Broker, MessageProxy
+from dramatiq.middleware import Middleware
+from dramatiq.worker import Worker
+
+from brokers.delivery import Delivery, set_current
+
+
+class WorkerHooks(Middleware):
+    """Notes each thread's delivery, keeps threads alive, and shortens their queue."""
+
+    def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        """Replace the work queue before any thread has seen it."""
+        worker.work_queue = cast("Any", WorkQueue())
+
+    def after_worker_thread_boot(self, broker: Broker, thread: Any) -> None:
+        """Keep a thread alive when something is raised outside its actor.
+
+        Dramatiq's thread would end for good, and its message stay unsettled until
+        the process ends.
+        """
+        process = thread.process_message
+
+        def process_message(message: MessageProxy) -> None:
+            try:
+                process(message)
+            # Interrupts arrive anywhere.
+            except BaseException:
+                broker.logger.critical("Raised outside of an actor.", exc_info=True)
+
+        thread.process_message = process_message
+
+    def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
+        """Note what this thread works on."""
+        delivery = getattr(message, "delivery", None)
+        if isinstance(delivery, Delivery):
+            delivery.touch()
+            set_current(delivery)
+
+    def after_process_message(
+        self,
+        broker: Broker,
+        message: MessageProxy,
+        *,
+        result: Any = None,
+        exception: BaseException | None = None,
+    ) -> None:
+        """Note that this thread works on nothing."""
+        set_current(None)
+
+    def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
+        """Note that this thread works on nothing."""
+        set_current(None)
+
+
+class WorkQueue:
+    """Dramatiq's priority queue on the interpreter's atomic operations.
+
+    `queue.PriorityQueue` wakes its waiting threads through a lock in Python: the
+    faster messages come, the more time it takes for each. Order is by the items'
+    priority, then by arrival.
+    """
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Any]] = []
+        self._tokens: SimpleQueue[None] = SimpleQueue()
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
+        self.unfinished_tasks = 0
+
+    def put(self, item: Any) -> None:
+        """Add an item that has a `priority`, the lowest first."""
+        with self._lock:
+            self.unfinished_tasks += 1
+        heapq.heappush(self._heap, (item.priority, next(self._numbers), item))
+        self._tokens.put(None)
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002 - the standard queue's signature
+        """Return the next item.
+
+        Raises:
+            queue.Empty: There is none, or none came in time.
+        """
+        self._tokens.get(block, timeout)
+        return heapq.heappop(self._heap)[2]
+
+    def get_nowait(self) -> Any:
+        """Return the next item.
+
+        Raises:
+            queue.Empty: There is none.
+        """
+        return self.get(block=False)
+
+    def task_done(self) -> None:
+        """Count one item as finished."""
+        with self._lock:
+            self.unfinished_tasks -= 1
+
+    def qsize(self) -> int:
+        """Return how many items wait."""
+        return len(self._heap)
+
+    def join(self) -> None:
+        """Return when all items are finished; only tests wait for that."""
+        while self.unfinished_tasks:
+            time.sleep(0.001)
