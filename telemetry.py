@@ -1,0 +1,151 @@
+"""How processes speak of themselves: log lines, and every metric in one place.
+
+Metrics are only defined here; who serves `METRICS` decides where.
+"""
+
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any
+
+import orjson
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
+
+_context: ContextVar[Mapping[str, Any]] = ContextVar("log_context", default=_NO_FIELDS)
+
+#: All metrics of a process.
+METRICS = CollectorRegistry()
+
+#: Recipients by what became of them, counted when the answer is in the ledger.
+#: Label `outcome`: sent, failed, unknown, suppressed or cancelled.
+RECIPIENTS = Counter(
+    "batchsender_recipients",
+    "Recipients by outcome, counted once the ledger knows it.",
+    ["outcome"],
+    registry=METRICS,
+)
+
+#: Seconds from before a provider call to its answer or its deadline (20 s).
+PROVIDER_CALL_SECONDS = Histogram(
+    "batchsender_provider_call_seconds",
+    "Seconds a call to a provider took, answered or not.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20),
+    registry=METRICS,
+)
+
+#: Seconds a claim in the ledger took, its commit included.
+CLAIM_SECONDS = Histogram(
+    "batchsender_claim_seconds",
+    "Seconds a claim in the ledger took, its commit included.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
+    registry=METRICS,
+)
+
+#: Chunks whose outcome was folded into recipients and counters.
+FOLD_CHUNKS = Counter(
+    "batchsender_fold_chunks",
+    "Chunks folded into recipients and counters.",
+    registry=METRICS,
+)
+
+#: Events that ClickHouse took; a chunk logged again counts again.
+EVENT_ROWS = Counter(
+    "batchsender_event_rows",
+    "Events that ClickHouse took, repeats included.",
+    registry=METRICS,
+)
+
+#: Chunks folded but not yet in ClickHouse: grows while ClickHouse is away.
+UNLOGGED_CHUNKS = Gauge(
+    "batchsender_unlogged_chunks",
+    "Chunks folded whose events ClickHouse has not taken yet.",
+    registry=METRICS,
+)
+
+
+def configure_logging(
+    process: str, *, level: int | str = logging.INFO, json: bool | None = None
+) -> None:
+    """Send every log record to standard error, one line each; again: replaces it.
+
+    A line names its time in UTC, level, process, logger, text and `log_context`.
+
+    Args:
+        process: The name of this process, such as `worker`.
+        level: The lowest level that is written.
+        json: JSON objects instead of lines for people; none: unless standard error
+            is a terminal. Keys: `time level process logger message`, those of the
+            context, and `exception` with the trace.
+    """
+    as_json = not sys.stderr.isatty() if json is None else json
+    handler = logging.StreamHandler()
+    handler.setFormatter((_JsonLine if as_json else _ReadableLine)(process))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    # Our doors raise what they meet; their libraries need not tell it a second time.
+    for library in ("clickhouse_connect", "urllib3"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def log_context(**fields: object) -> Iterator[None]:
+    """Add fields such as `batch_id` or `chunk` to every line logged inside.
+
+    Holds for this thread or task alone; an inner field hides an outer one.
+    """
+    token = _context.set({**_context.get(), **fields})
+    try:
+        yield
+    finally:
+        _context.reset(token)
+
+
+class _JsonLine(logging.Formatter):
+    """One JSON object a record, for machines that collect them."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            **_context.get(),
+            "time": _time(record).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "process": self._process,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        # A line must not be lost for a field that JSON does not know.
+        return orjson.dumps(line, default=str).decode()
+
+
+class _ReadableLine(logging.Formatter):
+    """One line a record, for people at a terminal; a trace follows below it."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = "".join(f" {key}={value}" for key, value in _context.get().items())
+        line = (
+            f"{_time(record):%H:%M:%S.%f}"[:12]
+            + f" {record.levelname:<7} {self._process} {record.name}: "
+            + record.getMessage()
+            + fields
+        )
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return line
+
+
+def _time(record: logging.LogRecord) -> datetime:
+    return datetime.fromtimestamp(record.created, UTC)
