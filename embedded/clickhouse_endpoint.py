@@ -9,6 +9,7 @@ Bodies may be compressed; answers are not, since they only cross loopback.
 
 import argparse
 import logging
+import secrets
 import signal
 import socketserver
 import threading
@@ -85,6 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
         params = query_parameters(urlsplit(self.path).query)
         self._headers = {
             "X-ClickHouse-Query-Id": params.get("query_id") or str(uuid.uuid4()),
+            "X-ClickHouse-Exception-Tag": secrets.token_hex(8),
             "X-ClickHouse-Server-Display-Name": "embedded",
             "X-ClickHouse-Timezone": self.server.engine.timezone,
         }
@@ -113,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
             if request.data_format:
                 handle.insert(request, summary)
                 self._send(b"", "", summary)
-            elif request.answer_format in _STREAMED and not request.inserts:
+            elif request.selects and request.answer_format in _STREAMED:
                 self._stream(handle.stream(request), request.answer_format, summary)
             else:
                 self._send_whole(handle, request, summary)
@@ -163,12 +165,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         text = f"{error}\n".encode()
         if self._begun:
-            # The text becomes the end of the stream and the missing last chunk says
-            # that it broke, as a server does it.
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(text), text))
+            self._break_stream(text)
             return
         code = {"X-ClickHouse-Exception-Code": str(error.code), "Connection": "close"}
         self._reply(_STATUS.get(error.code, 500), text, code)
+
+    def _break_stream(self, text: bytes) -> None:
+        # As a server of 25.11 and later: the error stands between tags that were
+        # announced in a header, and the last chunk is missing.
+        tag = self._headers["X-ClickHouse-Exception-Tag"].encode()
+        end = b"\r\n__exception__\r\n%b\r\n%b%d %b\r\n__exception__\r\n"
+        end %= (tag, text, len(text), tag)
+        self.wfile.write(b"%x\r\n%b\r\n" % (len(end), end))
 
     def _reply(self, status: int, data: bytes, headers: dict[str, str]) -> None:
         self._begin(status, {**headers, "Content-Length": str(len(data))})

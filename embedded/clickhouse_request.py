@@ -55,6 +55,7 @@ _TRANSPORT = frozenset(
 )
 _BLANK = rb"(?:\s+|--[^\n]*\n|/\*.*?\*/)*"
 _INSERT = re.compile(_BLANK + rb"INSERT\b", re.IGNORECASE | re.DOTALL)
+_SELECT = re.compile(_BLANK + rb"(?:SELECT|WITH|\()", re.IGNORECASE | re.DOTALL)
 _INSERT_DATA = re.compile(
     _BLANK
     + rb"(INSERT\s+INTO\s+(?:(?!\bSELECT\b|\bVALUES\b).)*?)"
@@ -197,6 +198,11 @@ class Request:
     binds: Mapping[str, str]
     answer_format: str
     changes_state: bool
+
+    @property
+    def selects(self) -> bool:
+        """Whether it is a query whose answer the engine can stream."""
+        return _SELECT.match(self.sql.encode(errors="surrogateescape")) is not None
 
     @property
     def inserts(self) -> bool:

@@ -30,7 +30,10 @@ def main(arguments: list[str]) -> None:
         libc.prctl(_PR_SET_PDEATHSIG, int(at_death), 0, 0, 0)
     # It may have died before we asked, and then nobody tells us any more.
     if os.getppid() == int(parent):
-        os.execvp(program[0], program)  # noqa: S606  (no shell is what we want)
+        try:
+            os.execvp(program[0], program)  # noqa: S606  (no shell is what we want)
+        except OSError as error:
+            sys.exit(f"{program[0]}: {error.strerror}")
 
 
 if __name__ == "__main__":

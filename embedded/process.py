@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -59,13 +60,15 @@ class ProcessSpec:
 class Process:
     """A child with its own session, which also ends when we are killed.
 
-    Any thread may call it, one at a time. It can be started again after it ended.
+    Any thread may call it. It can be started again after it ended.
     """
 
     def __init__(self, spec: ProcessSpec) -> None:
         self.spec = spec
         self._child: subprocess.Popen[bytes] | None = None
         self._log_start = 0
+        # Whoever starts it again must not meet whoever is ending it.
+        self._lock = threading.RLock()
 
     @property
     def name(self) -> str:
@@ -81,6 +84,11 @@ class Process:
     def running(self) -> bool:
         """Whether it lives; a paused process does."""
         return self._child is not None and self._child.poll() is None
+
+    @property
+    def died(self) -> bool:
+        """Whether it ended though nobody here asked it to."""
+        return self._child is not None and self._child.poll() is not None
 
     @property
     def exit_code(self) -> int | None:
@@ -105,9 +113,23 @@ class Process:
         Raises:
             StartError: It cannot even be started.
         """
-        if self.running:
-            return
-        self.prepare()
+        with self._lock:
+            if not self.running:
+                self.prepare()
+                self._launch()
+
+    def revive(self) -> None:
+        """Start it again when it died, without waiting; ends what it left behind.
+
+        Raises:
+            StartError: It cannot even be started.
+        """
+        with self._lock:
+            if self.died and self._child:
+                _kill_group(self._child.pid)
+                self.launch()
+
+    def _launch(self) -> None:
         self.spec.log_path.parent.mkdir(parents=True, exist_ok=True)
         with self.spec.log_path.open("ab") as log:
             self._log_start = log.tell()
@@ -169,21 +191,19 @@ class Process:
 
     def stop(self) -> None:
         """End it in order, or by force after its time; again does nothing."""
-        child = self._child
-        if child is None:
-            return
-        family = self.family()
-        if child.poll() is None:
-            child.send_signal(self.spec.stop_signal)
-            # A paused process would hear us only when it wakes.
-            child.send_signal(signal.SIGCONT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(self.spec.stop_timeout_s)
-        self._end(family)
+        with self._lock:
+            child, family = self._child, self.family()
+            if child is not None and child.poll() is None:
+                child.send_signal(self.spec.stop_signal)
+                # Who is paused would hear us only when it wakes.
+                _signal_all(family, signal.SIGCONT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(self.spec.stop_timeout_s)
+            self._end(family)
 
     def kill(self) -> None:
         """End it and its children at once, as a power cut would; again does nothing."""
-        if self._child is not None:
+        with self._lock:
             self._end(self.family())
 
     def _end(self, family: Sequence[psutil.Process]) -> None:
@@ -194,10 +214,10 @@ class Process:
             child.kill()
         _signal_all(family, signal.SIGKILL)
         # Whoever was born since then is still in the group.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)
+        _kill_group(child.pid)
         child.wait()
-        psutil.wait_procs(family, timeout=5)
+        for member in family:
+            gone(member, timeout_s=5.0)
         self._child = None
 
     def restart(self) -> None:
@@ -242,6 +262,25 @@ class Process:
         return sum(_memory_bytes(member) for member in self.family())
 
 
+def gone(process: psutil.Process, *, timeout_s: float) -> bool:
+    """Wait until a process, not only a child of ours, has ended; False if it has not.
+
+    One that only waits for its parent to take notice has ended.
+    """
+    deadline = time.monotonic() + timeout_s
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.005)
+    return True
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
 def _memory_bytes(process: psutil.Process) -> int:
     try:
         return int(process.memory_full_info().pss)
@@ -262,6 +301,7 @@ def _signal_all(processes: Sequence[psutil.Process], number: signal.Signals) -> 
 _ADVICE = {
     "no space left": "free some space on this disk, then start again.",
     "address already in use": "its port was taken; end that program, start again.",
+    "no such file": "something is not installed; run `make`.",
     "permission denied": "it may not read or write its files; check their owner.",
     "cannot allocate memory": "this machine has too little memory free.",
     "cannot be run as root": "run BatchSender as an ordinary user.",

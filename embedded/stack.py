@@ -9,7 +9,8 @@ from embedded.clickhouse_server import ClickHouseServer
 from embedded.data_dir import Lock, choose_ports, passwords
 from embedded.nats_server import NatsServer
 from embedded.postgres_server import PostgresServer
-from embedded.process import Process, StartError
+from embedded.process import Process
+from embedded.state import end_leftovers
 from embedded.valkey_server import ValkeyServer
 
 NAMES = ("nats", "dragonfly", "postgres", "clickhouse")
@@ -42,7 +43,8 @@ class Stack:
         self._lock = Lock(data_dir)
         self._lock.acquire()
         self._names = names
-        port = choose_ports(data_dir, NAMES, explicit=ports or {})
+        end_leftovers(data_dir)
+        self.ports = port = choose_ports(data_dir, NAMES, explicit=ports or {})
         password = passwords(data_dir, NAMES)
         self.nats = NatsServer(data_dir, port["nats"], password["nats"])
         self.dragonfly = ValkeyServer(
@@ -73,7 +75,7 @@ class Stack:
                 server.launch()
             for server in self.servers:
                 server.wait_ready()
-        except StartError:
+        except BaseException:
             self.stop()
             raise
 

@@ -1,0 +1,79 @@
+"""Our own processes, as one machine runs them beside the servers."""
+
+import os
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from embedded.network import answers
+from embedded.process import ProcessSpec
+
+#: The services that listen, so that each gets a port.
+LISTENING = ("sink", "webhook", "web")
+_HOME = Path(__file__).absolute().parent.parent
+
+
+def services(
+    urls: Mapping[str, str], ports: Mapping[str, int], data_dir: Path
+) -> list[ProcessSpec]:
+    """Return the commands of all our processes, in the order of their start.
+
+    Args:
+        urls: The environment that says where the servers are; the processes get it
+            and everything in our own.
+        ports: One for each of `LISTENING`.
+        data_dir: Where their logs go.
+    """
+    environment = {**urls, "PYTHONUNBUFFERED": "1"}
+    build = partial(_service, environment=environment, data_dir=data_dir)
+    return [
+        build("sink", ("embedded.sink", "--port", str(ports["sink"])), ports["sink"]),
+        build("worker", _worker()),
+        build("scheduler", ("scheduler",)),
+        build("webhook", _granian("webhook_app", ports["webhook"]), ports["webhook"]),
+        build("web", _granian("web_app", ports["web"]), ports["web"]),
+    ]
+
+
+def _service(
+    name: str,
+    module: tuple[str, ...],
+    port: int | None = None,
+    *,
+    environment: Mapping[str, str],
+    data_dir: Path,
+) -> ProcessSpec:
+    return ProcessSpec(
+        name=name,
+        argv=(sys.executable, "-m", *module),
+        env=environment,
+        cwd=_HOME,
+        log_path=data_dir / "logs" / f"{name}.log",
+        ready=partial(_serves, port),
+        # A worker finishes the groups it has begun; a call may take 20 s.
+        stop_timeout_s=40.0 if name == "worker" else 10.0,
+    )
+
+
+def _serves(port: int | None) -> bool:
+    # Who does not listen is ready when it lives: work waits for it. Who does is ready
+    # with its first answer, whatever it says; granian listens before the app is there.
+    request = b"GET /health HTTP/1.0\r\n\r\n"
+    return port is None or answers(port, send=request, expect=b"HTTP/1.")
+
+
+def _worker() -> tuple[str, ...]:
+    processes = os.environ.get("WORKER_PROCESSES", "2")
+    threads = os.environ.get("WORKER_THREADS", "8")
+    return ("dramatiq", "tasks", "--processes", processes, "--threads", threads)
+
+
+def _granian(package: str, port: int) -> tuple[str, ...]:
+    return (
+        "granian",
+        *("--interface", "wsgi", "--factory"),
+        *("--host", "127.0.0.1", "--port", str(port)),
+        *("--workers", "1", "--blocking-threads", "4"),
+        f"{package}:create_app",
+    )
