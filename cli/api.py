@@ -1,7 +1,7 @@
 """The HTTP API as the commands use it; its refusals become sentences."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -120,6 +120,14 @@ class Api:
         """Return the batch's counts as ClickHouse knows them."""
         return self._ask("GET", f"{_path(batch_id)}/stats")
 
+    def neighbours(self) -> dict[str, str]:
+        """Return how the API sees its neighbours: `ok` or `away`, by name."""
+        # A missing one makes the answer a 503 that tells as much.
+        found: dict[str, str] = self._ask("GET", "/health/ready", accepted=(503,)).get(
+            "neighbours", {}
+        )
+        return found
+
     def _pages(self, path: str, name: str, **params: Any) -> Iterator[Json]:
         after = None
         while True:
@@ -129,7 +137,9 @@ class Api:
             if after is None:
                 return
 
-    def _ask(self, method: str, path: str, **options: Any) -> Json:
+    def _ask(
+        self, method: str, path: str, *, accepted: Collection[int] = (), **options: Any
+    ) -> Json:
         options = {"timeout": _TIMEOUT_S, "allow_redirects": False, **options}
         try:
             answer = self._session.request(method, self.url + path, **options)
@@ -138,7 +148,7 @@ class Api:
                 f"The API at {self.url} does not answer; start it with "
                 "`batchsender up`, or check BATCHSENDER_URL."
             ) from error
-        if answer.status_code >= 300:
+        if answer.status_code >= 300 and answer.status_code not in accepted:
             raise _refusal(answer)
         return _object(answer)
 

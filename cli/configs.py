@@ -97,7 +97,7 @@ def _given(values: Json) -> Json:
 @config.command("list")
 @json_option
 @data_option
-def show(as_json: bool, data_dir: Path) -> None:  # noqa: FBT001  (Click)
+def show(*, as_json: bool, data_dir: Path) -> None:
     """List the send configs."""
     found = Api(find_credentials(data_dir)).configs()
     if as_json:

@@ -8,21 +8,19 @@ from pathlib import Path
 from typing import BinaryIO
 
 from models.errors import InvalidInputError
+from models.recipients import MAX_ROW_BYTES, Channel, Format, read
 
 #: Large enough to make the upload one stream of COPY, small enough to repeat.
 PART_BYTES = 8_000_000
-#: A record beyond this is a mistake, most often a quote that is never closed.
-RECORD_BYTES = 1024 * 1024
 
-_CONTENT_TYPES = {
-    ".csv": "text/csv",
-    ".ndjson": "application/x-ndjson",
-    ".jsonl": "application/x-ndjson",
-}
-# The quote rules are those of Python's csv module: a quote opens a field only as its
-# first character, and a doubled one inside is text.
-_OPENING = re.compile(rb'(?:^(?:\xef\xbb\xbf)?|[,;\t])"')
+_FORMATS = {".csv": Format.CSV, ".ndjson": Format.NDJSON, ".jsonl": Format.NDJSON}
+_CONTENT_TYPES = {Format.CSV: "text/csv", Format.NDJSON: "application/x-ndjson"}
+# The quote rules are those of `models.recipients`: a quote opens a field only as its
+# first character, a doubled one inside is text, and after the closing one the field
+# ends, or else the row is invalid and the next line begins another.
+_OPENING = re.compile(rb'(?:^(?:\xef\xbb\xbf)?|,)"')
 _CLOSING = re.compile(rb'(?:[^"]|"")*+"')
+_AFTER_CLOSING = re.compile(rb"[,\r\n]|\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,29 +44,43 @@ class RecipientFile:
 
     Attributes:
         path: Where it is.
-        content_type: What its parts are sent as, known by the file's ending.
+        format: How it is written, known by its ending.
     """
 
     path: Path
-    content_type: str
+    format: Format
+
+    @property
+    def content_type(self) -> str:
+        """Return what its parts are sent as."""
+        return _CONTENT_TYPES[self.format]
 
     @classmethod
     def at(cls, path: Path) -> "RecipientFile":
         """Return the file, read through once, so that nothing bad is half sent.
 
         Raises:
-            InvalidInputError: It is missing, of another kind, empty, not UTF-8, or
-                holds a record of more than 1 MB; the line is named.
+            InvalidInputError: It is missing, of another kind, empty, not UTF-8, has no
+                address column, or a record of more than 1 MB; the line is named.
         """
-        content_type = _CONTENT_TYPES.get(path.suffix.lower())
-        if content_type is None:
+        known = _FORMATS.get(path.suffix.lower())
+        if known is None:
             raise InvalidInputError(
                 f"{path} is neither .csv nor .ndjson; name a file that is."
             )
-        file = cls(path, content_type)
+        file = cls(path, known)
         for part in file.parts():
             _check_text(path, part)
+            if part.number == 1:
+                file.check_beginning(part)
         return file
+
+    def check_beginning(self, part: Part) -> None:
+        """Raise `InvalidInputError` when the API could not read the first rows.
+
+        A header without an address is found here, before a batch is made.
+        """
+        next(read([part.body], upload_format=self.format, channel=Channel.WEBHOOK))
 
     def parts(self, *, part_bytes: int = PART_BYTES) -> Iterator[Part]:
         """Yield the parts in order, the same ones every time.
@@ -82,7 +94,7 @@ class RecipientFile:
         with _opened(self.path) as file:
             records = _lines(file)
             header = _Record(b"", 0)
-            if self.content_type == "text/csv":
+            if self.format is Format.CSV:
                 records = _csv_records(records)
                 header = next(records, header)
             empty = True
@@ -119,14 +131,14 @@ class _Record:
 
 def _lines(file: BinaryIO) -> Iterator[_Record]:
     number = 0
-    while line := file.readline(RECORD_BYTES + 1):
+    while line := file.readline(MAX_ROW_BYTES + 1):
         number += 1
         _check_size(line, number)
         yield _Record(line, 1)
 
 
 def _check_size(record: bytes | bytearray, first_line: int) -> None:
-    if len(record) > RECORD_BYTES:
+    if len(record) > MAX_ROW_BYTES:
         raise InvalidInputError(
             f"The record that begins at line {first_line} is larger than 1 MB; "
             "shorten it, or close the quote that is open there."
@@ -159,14 +171,15 @@ def _ends_quoted(line: bytes, *, quoted: bool) -> bool:
         if found is None:
             return quoted
         position, quoted = found.end(), not quoted
+        if not quoted and not _AFTER_CLOSING.match(line, position):
+            return False
 
 
 def _grouped(
     records: Iterator[_Record], header: _Record, part_bytes: int
 ) -> Iterator[Part]:
     number, offset = 1, 0
-    body, lines, filled = [header.body], 0, False
-    size = len(header.body)
+    body, size, lines, filled = [header.body], len(header.body), 0, False
     for record in records:
         body.append(record.body)
         size += len(record.body)
@@ -175,8 +188,7 @@ def _grouped(
         if size >= part_bytes and filled:
             yield Part(number, b"".join(body), offset)
             number, offset = number + 1, offset + lines
-            body, lines, filled = [header.body], 0, False
-            size = len(header.body)
+            body, size, lines, filled = [header.body], len(header.body), 0, False
     if filled:
         yield Part(number, b"".join(body), offset)
 

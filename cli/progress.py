@@ -64,7 +64,7 @@ class _RateColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.0f}/s" if speed else "–/s")
+        return Text(f"{speed:,.0f}/s" if speed else "-/s")
 
 
 def _moved(batch: Mapping[str, Any]) -> dict[str, Any]:

@@ -52,9 +52,7 @@ class Result:
     recipients_per_s: float | None
 
     @classmethod
-    def of(
-        cls, batch: Mapping[str, Any], deliveries: Deliveries | None = None
-    ) -> Self:
+    def of(cls, batch: Mapping[str, Any], deliveries: Deliveries | None = None) -> Self:
         """Return the figures of a batch as the API shows it."""
         seconds = _seconds(batch)
         recipients = batch["recipients"]
@@ -80,9 +78,7 @@ class Result:
         return figures
 
 
-def _lost(
-    recipients: int, counts: Mapping[str, int], deliveries: Deliveries
-) -> int:
+def _lost(recipients: int, counts: Mapping[str, int], deliveries: Deliveries) -> int:
     excused = sum(counts[name] for name in _OUTCOMES if name != "sent")
     # An unknown one may well have been accepted, so the difference can be negative.
     return max(0, recipients - excused - deliveries.accepted)
@@ -113,7 +109,7 @@ def show_result(console: Console, batch: Mapping[str, Any], result: Result) -> N
 
 def _figure(value: float | None) -> str:
     if value is None:
-        return "–"
+        return "-"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
 
 
@@ -154,5 +150,5 @@ def show_stations(console: Console, batch: Mapping[str, Any]) -> None:
 
 def _after(start: datetime | None, moment: datetime | None) -> str:
     if start is None or moment is None:
-        return "–"
+        return "-"
     return f"+{(moment - start).total_seconds():.2f} s"

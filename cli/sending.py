@@ -40,7 +40,7 @@ class Order:
 
 
 @dataclass(slots=True)
-class Upload:
+class _Upload:
     """What became of the rows of a file.
 
     Attributes:
@@ -66,18 +66,21 @@ class Upload:
     metavar="FILE.json",
     help="The whole content as a JSON object: subject, text, html, data, headers.",
 )
-@click.option("--schedule", metavar="ISO", help="When to send, such as 2030-01-31T09:00.")
+@click.option(
+    "--schedule", metavar="ISO", help="When to send, such as 2030-01-31T09:00."
+)
 @click.option("--wait", is_flag=True, help="Show the progress until it is over.")
 @json_option
 @data_option
 def send(
+    *,
     file: Path,
     config: str,
     name: str | None,
     payload_file: Path | None,
     schedule: str | None,
-    wait: bool,  # noqa: FBT001  (Click passes options by their names.)
-    as_json: bool,  # noqa: FBT001  (As above.)
+    wait: bool,
+    as_json: bool,
     data_dir: Path,
     **texts: str | None,
 ) -> None:
@@ -91,7 +94,7 @@ def send(
     )
     api = Api(find_credentials(data_dir))
     progress = Console(stderr=True)
-    batch, upload = send_order(api, order, progress)
+    batch = send_order(api, order, progress)
     if wait:
         batch = follow(api, batch["id"], progress)
     result = Result.of(batch, local_deliveries(data_dir, api, batch))
@@ -99,11 +102,11 @@ def send(
         click.echo(json.dumps(result.as_json()))
     else:
         _show(batch, result)
-    _check_end(batch)
+    check_end(batch)
 
 
-def send_order(api: Api, order: Order, console: Console) -> tuple[Json, Upload]:
-    """Return the batch, queued, and what became of the file's rows.
+def send_order(api: Api, order: Order, console: Console) -> Json:
+    """Return the batch, queued.
 
     An unknown config creates nothing. Rows that are not taken are shown by line;
     the others are sent.
@@ -114,13 +117,13 @@ def send_order(api: Api, order: Order, console: Console) -> tuple[Json, Upload]:
     )
     upload = _uploaded(api, batch["id"], order.file, console)
     show_invalid(console, upload.errors, upload.invalid)
-    return api.send(batch["id"], order.scheduled_at), upload
+    return api.send(batch["id"], order.scheduled_at)
 
 
 def _uploaded(
     api: Api, batch_id: str, file: RecipientFile, console: Console
-) -> Upload:
-    upload = Upload()
+) -> _Upload:
+    upload = _Upload()
     with upload_progress(console) as progress:
         line = progress.add_task("uploading", total=file.path.stat().st_size)
         for part in file.parts():
@@ -173,7 +176,8 @@ def _show(batch: Json, result: Result) -> None:
     console.print(f"batchsender batch {batch['id']}", highlight=False)
 
 
-def _check_end(batch: Json) -> None:
+def check_end(batch: Json) -> None:
+    """Raise `BatchSenderError` when the batch ended otherwise than it should."""
     if batch["status"] not in _GOOD_ENDS:
         reason = batch["reason"] or "no reason is known"
         raise BatchSenderError(f"The batch ended {batch['status']}: {reason}.")

@@ -24,7 +24,7 @@ _COLUMNS = ("seq", "address", "status", "providerMessageId", "error")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
 @json_option
 @data_option
-def batches(limit: int, as_json: bool, data_dir: Path) -> None:  # noqa: FBT001  (Click)
+def batches(*, limit: int, as_json: bool, data_dir: Path) -> None:
     """List the newest batches."""
     found = list(islice(_api(data_dir).batches(), limit))
     if as_json:
@@ -52,7 +52,7 @@ _SHOWN = ("sent", "failed", "unknown")
 @click.argument("batch_id", metavar="ID")
 @json_option
 @data_option
-def batch(batch_id: str, as_json: bool, data_dir: Path) -> None:  # noqa: FBT001  (Click)
+def batch(batch_id: str, *, as_json: bool, data_dir: Path) -> None:
     """Show one batch: its figures, and the time at each station."""
     api = _api(data_dir)
     found = api.batch(batch_id)
@@ -75,10 +75,7 @@ def batch(batch_id: str, as_json: bool, data_dir: Path) -> None:  # noqa: FBT001
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, header first.")
 @data_option
 def recipients(
-    batch_id: str,
-    status: str | None,
-    as_csv: bool,  # noqa: FBT001  (Click passes options by their names.)
-    data_dir: Path,
+    batch_id: str, *, status: str | None, as_csv: bool, data_dir: Path
 ) -> None:
     """Print what became of each recipient of a batch, one a line."""
     found = _api(data_dir).recipients(batch_id, status)
