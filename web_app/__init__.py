@@ -1,0 +1,48 @@
+"""The API that tenants use: make batches, upload recipients, send, look."""
+
+from flask import Flask
+
+from models.database import Database
+from settings import Settings, load
+from web_app import probes, problems
+from web_app.api import batches, control, recipients, send_configs, stats
+from web_app.services import Neighbours, Services
+
+_RESOURCES = (
+    probes.probes,
+    send_configs.send_configs,
+    batches.batches,
+    recipients.recipients,
+    control.control,
+    stats.stats,
+)
+
+
+def create_app(
+    settings: Settings | None = None, neighbours: Neighbours | None = None
+) -> Flask:
+    """Return the WSGI application; nothing is connected before the first request.
+
+    Args:
+        settings: The environment's, where none are given.
+        neighbours: What shows live counts and statistics; without them the batch
+            pages stay as they are, and statistics answer 503.
+    """
+    settings = settings or load()
+    app = Flask(__name__, static_folder=None)
+    database = Database(
+        settings.database_url.get_secret_value(),
+        pool_size=settings.database_pool_size,
+        pool_timeout_s=settings.database_pool_timeout_s,
+    )
+    app.extensions[Services.NAME] = Services(
+        database=database,
+        neighbours=neighbours or Neighbours(),
+        credentials_key=settings.credentials_key.get_secret_value(),
+        largest_chunk=settings.chunk_size,
+        max_upload_bytes=settings.max_upload_bytes,
+    )
+    problems.register(app)
+    for resource in _RESOURCES:
+        app.register_blueprint(resource)
+    return app

@@ -1,0 +1,28 @@
+"""The receiver: the only door that is open to the providers."""
+
+from flask import Flask
+
+from settings import Settings, load
+from webhook_app import probes, receive
+from webhook_app.receive import Publish, Receiver
+
+
+def create_app(
+    settings: Settings | None = None, publish: Publish | None = None
+) -> Flask:
+    """Return the WSGI application; nothing is connected before the first report.
+
+    Args:
+        settings: The environment's, where none are given.
+        publish: Stores a job durably; without it no report is taken (503).
+    """
+    settings = settings or load()
+    app = Flask(__name__, static_folder=None)
+    app.extensions[Receiver.NAME] = Receiver(
+        publish=publish,
+        custom_secret=settings.custom_webhook_secret.get_secret_value(),
+    )
+    app.register_blueprint(probes.probes)
+    app.register_blueprint(receive.webhooks)
+    receive.register_errors(app)
+    return app

@@ -33,7 +33,8 @@ _QUEUED = text(
 _PAUSED = text(
     """
     update batches set status = 'paused', reason = :reason
-    where id = :batch_id and tenant_id = :tenant_id and status = any(:before)
+    where id = :batch_id and tenant_id = :tenant_id
+        and status = any(cast(:before as batch_status[]))
     """
 )
 _RESUMED = text(
@@ -47,7 +48,8 @@ _RESUMED = text(
 _REPUBLISHED = text(
     """
     update chunks set epoch = epoch + 1, published_at = null
-    where batch_id = :batch_id and state = 'open' and published_at is not null
+    where batch_id = :batch_id and published_at is not null
+        and (state = 'open' or (state = 'claimed' and lease_until is null))
     """
 )
 _CANCELLED = text(
@@ -55,10 +57,12 @@ _CANCELLED = text(
     update batches set status = 'cancelled', reason = :reason,
         finished_at = case when started_at is null then clock_timestamp() end,
         cancelled = case when started_at is null then recipients else cancelled end
-    where id = :batch_id and tenant_id = :tenant_id and status = any(:before)
+    where id = :batch_id and tenant_id = :tenant_id
+        and status = any(cast(:before as batch_status[]))
     returning started_at
     """
 )
+_STATEMENTS = {BatchStatus.PAUSED: _PAUSED, BatchStatus.CANCELLED: _CANCELLED}
 _NEVER_STARTED = text(
     """
     update recipients set status = 'cancelled'
@@ -127,7 +131,7 @@ def pause_batch(
     connection: Connection, tenant_id: UUID, batch_id: UUID, *, reason: str = ""
 ) -> None:
     """Stop a batch: calls already begun are finished, no other begins."""
-    _change(connection, _PAUSED, tenant_id, batch_id, BatchStatus.PAUSED, reason)
+    _change(connection, (tenant_id, batch_id), BatchStatus.PAUSED, reason)
 
 
 def resume_batch(connection: Connection, tenant_id: UUID, batch_id: UUID) -> None:
@@ -146,9 +150,7 @@ def cancel_batch(
     Claimed chunks end at their next advance or take-over. A batch that had not been
     started has no ledger, so its recipients are cancelled here.
     """
-    changed = _change(
-        connection, _CANCELLED, tenant_id, batch_id, BatchStatus.CANCELLED, reason
-    )
+    changed = _change(connection, (tenant_id, batch_id), BatchStatus.CANCELLED, reason)
     if changed["started_at"] is None:
         connection.execute(_NEVER_STARTED, {"batch_id": batch_id})
     connection.execute(_CLOSED_OF_BATCH, {"batch_id": batch_id})
@@ -156,14 +158,13 @@ def cancel_batch(
 
 def _change(
     connection: Connection,
-    statement: Any,
-    tenant_id: UUID,
-    batch_id: UUID,
+    batch: tuple[UUID, UUID],
     status: BatchStatus,
     reason: str,
 ) -> dict[str, Any]:
+    tenant_id, batch_id = batch
     found = connection.execute(
-        statement,
+        _STATEMENTS[status],
         {
             "batch_id": batch_id,
             "tenant_id": tenant_id,

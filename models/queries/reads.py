@@ -1,6 +1,6 @@
 """What a tenant looks at: batches, their recipients and the times of their way."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -37,7 +37,7 @@ _STATION_TIMES = text(
 
 def batch_by_id(
     connection: Connection, tenant_id: UUID, batch_id: UUID
-) -> Mapping[str, Any]:
+) -> dict[str, Any]:
     """Return a batch's row without its content, with `config_name` and `channel`.
 
     Raises `NotFoundError` for another tenant's batch.
@@ -48,12 +48,12 @@ def batch_by_id(
     row = found.mappings().first()
     if row is None:
         raise NotFoundError(f"There is no batch {batch_id}.")
-    return row
+    return dict(row)
 
 
 def batch_page(
     connection: Connection, tenant_id: UUID, *, after: UUID | None, limit: int
-) -> Sequence[Mapping[str, Any]]:
+) -> list[dict[str, Any]]:
     """Return up to `limit` of the tenant's batches, newest first, after that one."""
     order = tuple_(batches.c.created_at, batches.c.id)
     page = _BATCH.where(batches.c.tenant_id == tenant_id)
@@ -61,7 +61,7 @@ def batch_page(
         last = batch_by_id(connection, tenant_id, after)
         page = page.where(order < (last["created_at"], last["id"]))
     page = page.order_by(batches.c.created_at.desc(), batches.c.id.desc())
-    return connection.execute(page.limit(limit)).mappings().all()
+    return [dict(row) for row in connection.execute(page.limit(limit)).mappings()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class RecipientPage:
             be short, even empty, before the end.
     """
 
-    rows: Sequence[Mapping[str, Any]]
+    rows: list[dict[str, Any]]
     following: int | None
 
 
@@ -100,11 +100,8 @@ def recipient_page(
     )
     if status is not None:
         page = page.where(recipients.c.status == str(status))
-    rows = (
-        connection.execute(page.order_by(recipients.c.seq).limit(limit))
-        .mappings()
-        .all()
-    )
+    found = connection.execute(page.order_by(recipients.c.seq).limit(limit))
+    rows = [dict(row) for row in found.mappings()]
     reached = rows[-1]["seq"] if len(rows) == limit else last
     return RecipientPage(rows, reached if reached < batch["recipients"] - 1 else None)
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -134,36 +134,33 @@ def create_config(
     return dict(row)
 
 
-def configs(connection: Connection, tenant_id: UUID) -> Sequence[Mapping[str, Any]]:
+def configs(connection: Connection, tenant_id: UUID) -> list[dict[str, Any]]:
     """Return the tenant's configs by name, without their credentials."""
-    return (
-        connection.execute(
-            select(*_SHOWN)
-            .where(send_configs.c.tenant_id == tenant_id)
-            .order_by(send_configs.c.name)
-        )
-        .mappings()
-        .all()
+    found = connection.execute(
+        select(*_SHOWN)
+        .where(send_configs.c.tenant_id == tenant_id)
+        .order_by(send_configs.c.name)
     )
+    return [dict(row) for row in found.mappings()]
 
 
 def config_by_id(
     connection: Connection, tenant_id: UUID, config_id: UUID
-) -> Mapping[str, Any]:
+) -> dict[str, Any]:
     """Return one config; `NotFoundError` when the tenant has none of that id."""
     return _config(connection, tenant_id, send_configs.c.id == config_id)
 
 
 def config_by_name(
     connection: Connection, tenant_id: UUID, name: str
-) -> Mapping[str, Any]:
+) -> dict[str, Any]:
     """Return one config; `NotFoundError` when the tenant has none of that name."""
     return _config(connection, tenant_id, send_configs.c.name == name)
 
 
 def _config(
     connection: Connection, tenant_id: UUID, which: ColumnElement[bool]
-) -> Mapping[str, Any]:
+) -> dict[str, Any]:
     row = (
         connection.execute(
             select(*_SHOWN).where(send_configs.c.tenant_id == tenant_id, which)
@@ -175,4 +172,4 @@ def _config(
         raise NotFoundError(
             "There is no such send config; list yours at GET /api/send-configs."
         )
-    return row
+    return dict(row)

@@ -1,4 +1,4 @@
-"""Recipients on their way into a batch, part by part.
+"""A draft, and recipients on their way into it, part by part.
 
 A part is taken as a whole or not at all, and once: the same part again, also at the
 same time, gets the stored answer and changes nothing.
@@ -6,18 +6,24 @@ same time, gets the stored answer and changes nothing.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from io import BytesIO
 from typing import Any
 from uuid import UUID
 
 import orjson
-from psycopg2 import DataError
-from sqlalchemy import Connection, text
+from psycopg2 import DatabaseError, DataError, OperationalError
+from sqlalchemy import Connection, insert, text
 
-from models.errors import ConflictError, InvalidInputError
+from models.errors import (
+    ConflictError,
+    InvalidInputError,
+    NeighbourUnavailableError,
+)
 from models.queries.control import locked_batch
 from models.recipients import Block
 from models.status import BatchStatus
+from models.tables import batches
 
 #: How many bad rows an answer names; the others are only counted.
 ERRORS_SHOWN = 100
@@ -73,6 +79,29 @@ _STORED = text(
     values (:batch_id, :part, :answer)
     """
 )
+
+
+def create_batch(
+    connection: Connection,
+    config: Mapping[str, Any],
+    *,
+    name: str,
+    payload: Mapping[str, Any],
+    scheduled_at: datetime | None = None,
+) -> UUID:
+    """Return the id of a new draft of the config's tenant."""
+    made = connection.execute(
+        insert(batches)
+        .values(
+            tenant_id=config["tenant_id"],
+            config_id=config["id"],
+            name=name,
+            payload=payload,
+            scheduled_at=scheduled_at,
+        )
+        .returning(batches.c.id)
+    )
+    return UUID(str(made.scalar_one()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,32 +207,56 @@ def _recorded(
 
 
 def _copy(connection: Connection, blocks: Iterable[Block]) -> None:
+    rows = _CopyFile(blocks)
     cursor = connection.connection.cursor()
     try:
-        cursor.copy_expert("copy incoming from stdin", _CopyFile(blocks), size=1 << 17)
-    except DataError as error:
-        # A guard behind the parser, which lets nothing through that Postgres refuses.
-        raise InvalidInputError(
-            "A row holds a character or a value that cannot be stored."
-        ) from error
+        cursor.copy_expert("copy incoming from stdin", rows, size=1 << 17)
+    except DatabaseError as error:
+        raise _translated(connection, error, rows.failure) from error
     finally:
         cursor.close()
 
 
+def _translated(
+    connection: Connection, error: Exception, failure: Exception | None
+) -> Exception:
+    """Return what went wrong in a COPY, which SQLAlchemy does not see."""
+    if failure is not None:
+        # The library hides what `read` raised behind a cancelled query.
+        return failure
+    if isinstance(error, DataError):
+        # A guard behind the parser, which lets nothing through that Postgres refuses.
+        return InvalidInputError(
+            "A row holds a character or a value that cannot be stored."
+        )
+    if isinstance(error, OperationalError):
+        connection.invalidate()
+        return NeighbourUnavailableError("Postgres went away during an upload.")
+    return error
+
+
 class _CopyFile:
-    """Blocks as the file that COPY reads, in its text format."""
+    """Blocks as the file that COPY reads, in its text format.
+
+    Attributes:
+        failure: What a block raised instead of coming.
+    """
 
     def __init__(self, blocks: Iterable[Block]) -> None:
+        self.failure: Exception | None = None
         self._encoded = map(_encoded, blocks)
         self._block = BytesIO()
 
     def read(self, size: int) -> bytes:
         """Return at most `size` bytes; none at the end."""
-        while not (piece := self._block.read(size)):
-            following = next(self._encoded, None)
-            if following is None:
-                return b""
-            self._block = BytesIO(following)
+        try:
+            while not (piece := self._block.read(size)):
+                self._block = BytesIO(next(self._encoded))
+        except StopIteration:
+            return b""
+        except Exception as error:
+            self.failure = error
+            raise
         return piece
 
 

@@ -1,0 +1,138 @@
+"""A report is answered with 200 only after it was stored."""
+
+import base64
+import hashlib
+import hmac
+import time
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from models.errors import NeighbourUnavailableError
+from models.jobs import RecordWebhook
+from settings import Settings
+from webhook_app import create_app
+from webhook_app.receive import MAX_BODY_BYTES
+
+KEY = b"0123456789012345678901234567890x"
+SECRET = "whsec_" + base64.b64encode(KEY).decode()
+REPORT = b'{"type": "delivered", "data": {"messageId": "m1"}}'
+
+
+class Stored:
+    """What was stored, and a switch for a store that is away."""
+
+    def __init__(self) -> None:
+        self.jobs: list[tuple[RecordWebhook, str]] = []
+        self.failure: Exception | None = None
+
+    def __call__(self, job: RecordWebhook, *, dedup_id: str) -> bool:
+        """Store, unless it is away."""
+        if self.failure is not None:
+            raise self.failure
+        self.jobs.append((job, dedup_id))
+        return True
+
+
+@pytest.fixture
+def stored() -> Stored:
+    return Stored()
+
+
+@pytest.fixture
+def settings() -> Settings:
+    nowhere = "redis://127.0.0.1:9"
+    return Settings(
+        _env_file=None,
+        database_url=nowhere,
+        nats_url="nats://127.0.0.1:9",
+        dragonfly_url=nowhere,
+        clickhouse_url=nowhere,
+        custom_webhook_secret=SecretStr(SECRET),
+    )
+
+
+@pytest.fixture
+def client(settings, stored):
+    return create_app(settings, stored).test_client()
+
+
+def post(client, body: bytes = REPORT, *, report_id: str = "r1", **headers: Any):
+    now = str(int(time.time()))
+    signed = f"{report_id}.{now}.".encode() + body
+    right = base64.b64encode(hmac.digest(KEY, signed, hashlib.sha256)).decode()
+    sent = {
+        "webhook-id": report_id,
+        "webhook-timestamp": now,
+        "webhook-signature": f"v1,{right}",
+    } | headers
+    return client.post("/webhooks/custom/m1", data=body, headers=sent)
+
+
+def test_a_genuine_report_is_stored_under_its_id(client, stored):
+    answers = [post(client), post(client), post(client, report_id="r2")]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    (job, first), (_, again), (_, other) = stored.jobs
+    assert (job.provider, job.event) == ("custom", "delivered")
+    assert job.body["data"] == {"messageId": "m1"}
+    assert first == again != other
+
+
+def test_a_report_that_proves_nothing_is_refused_and_not_stored(client, stored):
+    wrong = post(client, **{"webhook-signature": "v1,AAAA"})
+    malformed = post(client, **{"webhook-signature": "v1"})
+    unsigned = client.post("/webhooks/custom/m1", data=REPORT)
+
+    assert {a.status_code for a in (wrong, malformed, unsigned)} == {401}
+    assert stored.jobs == []
+
+
+def test_without_a_secret_every_report_is_refused(settings, stored):
+    open_to_all = settings.model_copy(update={"custom_webhook_secret": SecretStr("")})
+
+    refused = post(create_app(open_to_all, stored).test_client())
+
+    assert refused.status_code == 401
+    assert stored.jobs == []
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"{", 400),
+        (b"[]", 400),
+        (b'{"type": 1}', 400),
+        (b'{"type": ""}', 400),
+        (b'{"type": "x' + b"x" * MAX_BODY_BYTES + b'"}', 413),
+    ],
+)
+def test_a_report_that_cannot_be_read_is_refused(client, stored, body, status):
+    assert post(client, body).status_code == status
+    assert stored.jobs == []
+
+
+@pytest.mark.parametrize(
+    "failure", [NeighbourUnavailableError("nats://secret-host"), RuntimeError("hush")]
+)
+def test_a_report_that_was_not_stored_is_asked_for_again(client, stored, failure):
+    stored.failure = failure
+
+    refused = post(client)
+
+    assert refused.status_code == 503
+    assert refused.headers["Retry-After"] == "10"
+    assert "secret-host" not in refused.text
+    assert "hush" not in refused.text
+
+
+def test_probes_tell_whether_reports_can_be_stored(settings, client):
+    without = create_app(settings).test_client()
+
+    assert client.get("/health").status_code == 200
+    assert client.get("/health/ready").status_code == 200
+    assert without.get("/health/live").status_code == 200
+    assert without.get("/health/ready").status_code == 503
+    assert post(without).status_code == 503
+    assert client.get("/webhooks/other").status_code == 404

@@ -1,0 +1,172 @@
+"""Batches: made, listed and looked at."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import orjson
+from flask import Blueprint, Response, abort, request
+from sqlalchemy import Connection
+
+from models.errors import InvalidInputError, NeighbourUnavailableError, NotFoundError
+from models.message import Content, Templates
+from models.queries.reads import batch_by_id, batch_page, stations
+from models.queries.tenants import config_by_id, config_by_name
+from models.queries.uploads import INLINE_PART, create_batch, take_part
+from models.recipients import Channel, Format, read
+from models.status import OUTCOMES
+from web_app.auth import caller
+from web_app.bodies import (
+    answer,
+    id_of,
+    json_object,
+    mapping_field,
+    number_argument,
+    only,
+    text_field,
+    time_field,
+)
+from web_app.problems import problem
+from web_app.services import services
+
+batches = Blueprint("batches", __name__, url_prefix="/api/batches")
+
+_FIELDS = frozenset(
+    {"name", "sendConfigId", "sendConfig", "payload", "recipients", "scheduledAt"}
+)
+_PAGE = 50
+
+
+@batches.post("")
+def create() -> Response:
+    """Make a draft, with its recipients if they are given: 201."""
+    tenant_id = caller()
+    body = json_object()
+    only(body, _FIELDS)
+    name = text_field(body, "name", default="Batch")
+    payload = checked_payload(mapping_field(body, "payload", required=True))
+    scheduled_at = time_field(body, "scheduledAt")
+    with services().database.transaction() as connection:
+        config = _config(connection, tenant_id, body)
+        batch_id = create_batch(
+            connection, config, name=name, payload=payload, scheduled_at=scheduled_at
+        )
+        if body.get("recipients") is not None:
+            _add_inline(connection, tenant_id, batch_id, body["recipients"])
+        row = batch_by_id(connection, tenant_id, batch_id)
+    return answer(shown(row), 201)
+
+
+@batches.get("")
+def index() -> Response:
+    """Show the tenant's batches, newest first, page by page."""
+    tenant_id = caller()
+    limit = number_argument("limit", default=_PAGE, least=1, most=500)
+    after = request.args.get("after")
+    last = None if after is None else id_of(after, "after")
+    with services().database.statement() as connection:
+        rows = batch_page(connection, tenant_id, after=last, limit=limit + 1)
+    page = rows[:limit]
+    following = page[-1]["id"] if len(rows) > limit else None
+    return answer({"batches": [shown(row) for row in page], "next": following})
+
+
+@batches.get("/<uuid:batch_id>")
+def show(batch_id: UUID) -> Response:
+    """Show a batch, its live counts and the times of its stations."""
+    tenant_id = caller()
+    with services().database.statement() as connection:
+        row = batch_by_id(connection, tenant_id, batch_id)
+        times = stations(connection, row)
+    return answer(
+        {
+            **shown(row),
+            "live": _live(row),
+            "stations": [
+                {
+                    "name": station.name,
+                    "startedAt": station.started_at,
+                    "endedAt": station.ended_at,
+                    "seconds": station.seconds,
+                }
+                for station in times
+            ],
+        }
+    )
+
+
+def shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a batch as the API shows it; `live` is counted only for a single one."""
+    return {
+        "id": row["id"],
+        "name": row["name"],
+        "status": row["status"],
+        "reason": row["reason"],
+        "sendConfig": row["config_name"],
+        "createdAt": row["created_at"],
+        "scheduledAt": row["scheduled_at"],
+        "queuedAt": row["queued_at"],
+        "startedAt": row["started_at"],
+        "finishedAt": row["finished_at"],
+        "rows": row["rows"],
+        "recipients": row["recipients"],
+        "duplicates": row["duplicates"],
+        "invalid": row["invalid"],
+        "counts": {str(outcome): row[str(outcome)] for outcome in OUTCOMES},
+        "live": None,
+    }
+
+
+def _live(row: Mapping[str, Any]) -> Mapping[str, int] | None:
+    """Return the counts of this moment; none where nobody counts or nobody answers."""
+    count = services().neighbours.live_counts
+    if count is None or row["started_at"] is None or row["finished_at"] is not None:
+        return None
+    try:
+        return count(str(row["id"]))
+    except NeighbourUnavailableError:
+        return None
+
+
+def checked_payload(payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the content when each of its templates can be read."""
+    if not payload:
+        raise InvalidInputError(
+            "The payload is empty; give it a text, html or data.", field="payload"
+        )
+    try:
+        Templates.compile(Content.of(payload))
+    except InvalidInputError as error:
+        raise InvalidInputError(str(error), field=f"payload.{error.field}") from error
+    except RecursionError as error:
+        raise InvalidInputError(
+            "The payload is nested too deeply.", field="payload"
+        ) from error
+    return payload
+
+
+def _config(
+    connection: Connection, tenant_id: UUID, body: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    by_id = body.get("sendConfigId")
+    try:
+        if by_id is not None:
+            config_id = id_of(by_id, "sendConfigId")
+            return config_by_id(connection, tenant_id, config_id)
+        return config_by_name(connection, tenant_id, text_field(body, "sendConfig"))
+    except NotFoundError as error:
+        abort(problem(404, str(error), "sendConfig"))
+
+
+def _add_inline(
+    connection: Connection, tenant_id: UUID, batch_id: UUID, given: Any
+) -> None:
+    if not isinstance(given, list):
+        raise InvalidInputError(
+            "'recipients' must be an array of objects.", field="recipients"
+        )
+    if not given:
+        return
+    channel = Channel(batch_by_id(connection, tenant_id, batch_id)["channel"])
+    blocks = read([orjson.dumps(given)], upload_format=Format.JSON, channel=channel)
+    take_part(connection, tenant_id, batch_id, INLINE_PART, blocks)

@@ -1,0 +1,116 @@
+"""Send configs: how a tenant's batches are sent."""
+
+from collections.abc import Mapping
+from typing import Any, cast, get_args
+
+from flask import Blueprint, Response
+
+from models import credentials
+from models.capabilities import DEFAULT_RATES_PER_S, checked_settings
+from models.errors import InvalidInputError
+from models.limit import Limit
+from models.plan import Policy
+from models.queries.tenants import NewConfig, configs, create_config
+from models.recipients import Channel
+from web_app.auth import caller
+from web_app.bodies import answer, json_object, mapping_field, only, text_field
+from web_app.services import services
+
+send_configs = Blueprint("send_configs", __name__, url_prefix="/api/send-configs")
+
+#: The fastest rate a config may state, in what its provider counts.
+_MOST_PER_S = 1_000_000
+_FIELDS = frozenset(
+    {"name", "channel", "provider", "settings", "credentials", "rateLimit", "policy"}
+)
+
+
+@send_configs.post("")
+def create() -> Response:
+    """Store a config: 201; 409 when its name is taken."""
+    tenant_id = caller()
+    config = _new_config(json_object())
+    with services().database.transaction() as connection:
+        row = create_config(connection, tenant_id, config)
+    return answer(_shown(row), 201)
+
+
+@send_configs.get("")
+def index() -> Response:
+    """Show the tenant's configs by name."""
+    tenant_id = caller()
+    with services().database.statement() as connection:
+        rows = configs(connection, tenant_id)
+    return answer({"sendConfigs": [_shown(row) for row in rows]})
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "name": row["name"],
+        "channel": row["channel"],
+        "provider": row["provider"],
+        "settings": row["settings"],
+        "rateLimit": {"perSecond": row["rate_per_s"], "burst": row["rate_burst"]},
+        "policy": row["policy"],
+        "heldReason": row["held_reason"],
+        "createdAt": row["created_at"],
+    }
+
+
+def _new_config(body: Mapping[str, Any]) -> NewConfig:
+    only(body, _FIELDS)
+    provider = text_field(body, "provider")
+    return NewConfig(
+        name=text_field(body, "name"),
+        channel=_one_of(body, "channel", [str(channel) for channel in Channel]),
+        provider=provider,
+        settings=checked_settings(provider, mapping_field(body, "settings")),
+        credentials=_sealed(mapping_field(body, "credentials")),
+        limit=_limit(mapping_field(body, "rateLimit"), provider),
+        policy=cast(
+            "Policy",
+            _one_of(body, "policy", list(get_args(Policy)), default="at_most_once"),
+        ),
+    )
+
+
+def _one_of(
+    body: Mapping[str, Any], name: str, known: list[str], *, default: str = ""
+) -> str:
+    value = body.get(name, default)
+    if value not in known:
+        raise InvalidInputError(
+            f"{name!r} must be one of {', '.join(known)}.", field=name
+        )
+    return str(value)
+
+
+def _sealed(given: Mapping[str, Any]) -> bytes | None:
+    if not given:
+        return None
+    only(given, frozenset({"secret"}), within="credentials.")
+    if not isinstance(given["secret"], str) or not given["secret"]:
+        raise InvalidInputError("'secret' must be a text.", field="credentials.secret")
+    return credentials.seal(given, services().credentials_key)
+
+
+def _limit(given: Mapping[str, Any], provider: str) -> Limit:
+    only(given, frozenset({"perSecond", "burst"}), within="rateLimit.")
+    per_s = given.get("perSecond", DEFAULT_RATES_PER_S[provider])
+    burst = given.get("burst")
+    if not _is_number(per_s) or not 0 < per_s <= _MOST_PER_S:
+        raise InvalidInputError(
+            f"'perSecond' must be a number above 0, at most {_MOST_PER_S}.",
+            field="rateLimit.perSecond",
+        )
+    if burst is not None and not (_is_number(burst) and 1 <= burst <= _MOST_PER_S):
+        raise InvalidInputError(
+            f"'burst' must be a number from 1 to {_MOST_PER_S}.",
+            field="rateLimit.burst",
+        )
+    return Limit.of(per_s, burst)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

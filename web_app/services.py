@@ -1,0 +1,54 @@
+"""What the views of one application work with."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+from uuid import UUID
+
+from flask import current_app
+
+from models.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The neighbours that only show something; none is needed to take a batch.
+
+    Each callable raises `NeighbourUnavailableError` when its server is away.
+
+    Attributes:
+        live_counts: From a batch's id as text to the five outcomes counted live.
+        batch_stats: From a batch to its counts in the event log.
+        pings: By server, a call that returns when the server answers.
+    """
+
+    live_counts: Callable[[str], Mapping[str, int]] | None = None
+    batch_stats: Callable[[UUID], Mapping[str, Any]] | None = None
+    pings: Mapping[str, Callable[[], None]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """One application's doors and limits.
+
+    Attributes:
+        database: Where batches live.
+        neighbours: What shows live counts and statistics.
+        credentials_key: The key that credentials are sealed with, or `""`.
+        largest_chunk: Recipients in the largest chunk that a batch is cut into.
+        max_upload_bytes: The largest body of an upload.
+    """
+
+    NAME: ClassVar[str] = "batchsender"
+
+    database: Database
+    neighbours: Neighbours
+    credentials_key: str
+    largest_chunk: int
+    max_upload_bytes: int
+
+
+def services() -> Services:
+    """Return the doors and limits of the application that answers this request."""
+    found: Services = current_app.extensions[Services.NAME]
+    return found
