@@ -13,7 +13,7 @@ from rich.console import Console
 from cli.api import Api, Json
 from cli.credentials import data_option, find_credentials, json_option
 from cli.deliveries import local_deliveries
-from cli.parts import RecipientFile
+from cli.parts import PART_BYTES, RecipientFile
 from cli.progress import follow, upload_progress
 from cli.report import Result, show_invalid, show_result, show_stations
 from models.errors import BatchSenderError, InvalidInputError
@@ -30,6 +30,7 @@ class Order:
         config: The send config's name.
         payload: The content: `subject`, `text`, `html`, `data`, ….
         scheduled_at: When, as ISO 8601; now when None.
+        part_bytes: How much of the file one request carries.
     """
 
     file: RecipientFile
@@ -37,6 +38,7 @@ class Order:
     name: str
     payload: Mapping[str, Any]
     scheduled_at: str | None = None
+    part_bytes: int = PART_BYTES
 
 
 @dataclass(slots=True)
@@ -69,6 +71,13 @@ class _Upload:
 @click.option(
     "--schedule", metavar="ISO", help="When to send, such as 2030-01-31T09:00."
 )
+@click.option(
+    "--part-bytes",
+    type=click.IntRange(min=1),
+    default=PART_BYTES,
+    show_default=True,
+    help="How much is uploaded at once; less where connections break.",
+)
 @click.option("--wait", is_flag=True, help="Show the progress until it is over.")
 @json_option
 @data_option
@@ -79,6 +88,7 @@ def send(
     name: str | None,
     payload_file: Path | None,
     schedule: str | None,
+    part_bytes: int,
     wait: bool,
     as_json: bool,
     data_dir: Path,
@@ -91,6 +101,7 @@ def send(
         name=name or file.stem,
         payload=_payload(payload_file, texts),
         scheduled_at=_moment(schedule),
+        part_bytes=part_bytes,
     )
     api = Api(find_credentials(data_dir))
     progress = Console(stderr=True)
@@ -115,18 +126,16 @@ def send_order(api: Api, order: Order, console: Console) -> Json:
     batch = api.create_batch(
         {"name": order.name, "sendConfig": order.config, "payload": order.payload}
     )
-    upload = _uploaded(api, batch["id"], order.file, console)
+    upload = _uploaded(api, batch["id"], order, console)
     show_invalid(console, upload.errors, upload.invalid)
     return api.send(batch["id"], order.scheduled_at)
 
 
-def _uploaded(
-    api: Api, batch_id: str, file: RecipientFile, console: Console
-) -> _Upload:
-    upload = _Upload()
+def _uploaded(api: Api, batch_id: str, order: Order, console: Console) -> _Upload:
+    upload, file = _Upload(), order.file
     with upload_progress(console) as progress:
         line = progress.add_task("uploading", total=file.path.stat().st_size)
-        for part in file.parts():
+        for part in file.parts(part_bytes=order.part_bytes):
             answer = api.upload(batch_id, part, file.content_type)
             upload.invalid += answer["invalid"]
             upload.errors += (

@@ -1,7 +1,7 @@
 """Start everything on this machine, for as long as it is needed."""
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -46,7 +46,7 @@ class _Stack(Stack):
 
 @contextmanager
 def started_machine(
-    data_dir: Path, *, web_port: int | None = None
+    data_dir: Path, *, web_port: int | None = None, names: Collection[str] = ()
 ) -> Iterator[Machine]:
     """Start everything, and stop it all at the end, whatever the end is.
 
@@ -57,6 +57,7 @@ def started_machine(
         data_dir: Where everything is kept; made when missing.
         web_port: Where the API shall listen; a free port, the same every time, when
             None.
+        names: Which of our own processes to start; all when empty.
 
     Raises:
         ConflictError: It is up already, or the port is taken.
@@ -77,7 +78,13 @@ def started_machine(
         if given.public_url:
             environment["PUBLIC_URL"] = given.public_url
         specs = services(environment, ports, data_dir)
-        supervisor.start_services([_with_ledger(spec, data_dir) for spec in specs])
+        supervisor.start_services(
+            [
+                _with_ledger(spec, data_dir)
+                for spec in specs
+                if not names or spec.name in names
+            ]
+        )
         yield Machine(data_dir, ports, credentials)
 
 
