@@ -71,16 +71,19 @@ class RecipientFile:
         file = cls(path, known)
         for part in file.parts():
             _check_text(path, part)
-            if part.number == 1:
-                file.check_beginning(part)
+        # A header without an address is found here, before a batch is made.
+        file.names()
         return file
 
-    def check_beginning(self, part: Part) -> None:
-        """Raise `InvalidInputError` when the API could not read the first rows.
+    def names(self) -> frozenset[str]:
+        """Return the variables of the first rows, which in CSV are those of all.
 
-        A header without an address is found here, before a batch is made.
+        Raises:
+            InvalidInputError: The API could not read them; there is no address column.
         """
-        next(read([part.body], upload_format=self.format, channel=Channel.WEBHOOK))
+        part = next(self.parts())
+        blocks = read([part.body], upload_format=self.format, channel=Channel.WEBHOOK)
+        return next(blocks).names
 
     def parts(self, *, part_bytes: int = PART_BYTES) -> Iterator[Part]:
         """Yield the parts in order, the same ones every time.

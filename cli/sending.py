@@ -17,6 +17,8 @@ from cli.parts import PART_BYTES, RecipientFile
 from cli.progress import follow, upload_progress
 from cli.report import Result, show_invalid, show_result, show_stations
 from models.errors import BatchSenderError, InvalidInputError
+from models.message import Content, Templates
+from models.recipients import Format
 
 #: How a batch ends that did what was asked.
 _GOOD_ENDS = frozenset({"completed", "draft", "queued", "processing"})
@@ -119,16 +121,30 @@ def send(
 def send_order(api: Api, order: Order, console: Console) -> Json:
     """Return the batch, queued.
 
-    An unknown config creates nothing. Rows that are not taken are shown by line;
-    the others are sent.
+    An unknown config creates nothing, nor does a text with a variable that no column
+    has. Rows that are not taken are shown by line; the others are sent.
     """
     api.config(order.config)
+    _check_variables(order)
     batch = api.create_batch(
         {"name": order.name, "sendConfig": order.config, "payload": order.payload}
     )
     upload = _uploaded(api, batch["id"], order, console)
     show_invalid(console, upload.errors, upload.invalid)
     return api.send(batch["id"], order.scheduled_at)
+
+
+def _check_variables(order: Order) -> None:
+    templates = Templates.compile(Content.of(order.payload))
+    # In NDJSON a later row may have what the first ones lack: there the API decides.
+    if order.file.format is Format.CSV:
+        missing = templates.missing_everywhere(order.file.names())
+        if missing:
+            names = ", ".join(sorted(missing))
+            raise InvalidInputError(
+                f"The text names {names}, and {order.file.path} has no such column;"
+                " correct one of them."
+            )
 
 
 def _uploaded(api: Api, batch_id: str, order: Order, console: Console) -> _Upload:
