@@ -22,9 +22,8 @@ class Settings(BaseSettings):
     database_pool_timeout_s: float = Field(default=30, gt=0)
     nats_replicas: int = Field(default=1, ge=1, le=5)
 
-    session_secret: SecretStr = SecretStr("")
-    #: 32 random bytes in base64; without it no config can hold credentials.
     credentials_key: SecretStr = SecretStr("")
+    session_secret: SecretStr = SecretStr("")
     public_url: str = "http://127.0.0.1:3000"
     max_upload_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
 

@@ -1,10 +1,10 @@
 """What became of whole chunks, written as few rows that ClickHouse unfolds."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
+from itertools import compress
 from typing import NamedTuple
 from uuid import UUID
 
@@ -19,10 +19,11 @@ LARGEST_WAIT_ROWS = 10_000
 #: Nobody's event waits longer than this, in seconds.
 LONGEST_WAIT_S = 5.0
 
-#: Between the texts of a run: ASCII's unit separator, which no id or error holds.
+#: Between the texts of a row: ASCII's unit separator, which no id or error holds.
 _SEPARATOR = "\x1f"
 
-_RUN = re.compile("1+")
+#: From the letters of a bit string to the numbers that `compress` takes.
+_BITS = bytes.maketrans(b"01", b"\x00\x01")
 
 _COLUMNS = (
     ("tenant_id", "UUID"),
@@ -30,6 +31,7 @@ _COLUMNS = (
     ("event", "LowCardinality(String)"),
     ("first", "UInt32"),
     ("size", "UInt32"),
+    ("members", "String"),
     ("occurred_at", "DateTime64(3, 'UTC')"),
     ("provider_message_ids", "String"),
     ("errors", "String"),
@@ -43,10 +45,11 @@ class IntakeRow(NamedTuple):
         tenant_id: Whose batch it is.
         batch_id: The batch.
         event: A status by name.
-        first: The first seq of the run.
-        size: How many neighbours it has.
+        first: The seq of the chunk's first recipient.
+        size: How many recipients the chunk has.
+        members: To whom it happened, as the ledger's bit strings; empty for all.
         occurred_at: When it became known.
-        provider_message_ids: In order of seq, joined by the separator, or empty.
+        provider_message_ids: Of the members, joined by the separator, or empty.
         errors: Likewise.
     """
 
@@ -55,6 +58,7 @@ class IntakeRow(NamedTuple):
     event: str
     first: int
     size: int
+    members: str
     occurred_at: datetime
     provider_message_ids: str
     errors: str
@@ -102,7 +106,7 @@ class ChunkEvents:
 class Buffer:
     """When what waits in the ledger is worth an insert.
 
-    An insert of 10,000 recipients costs three times as much for each as one of
+    An insert of 10,000 recipients costs four times as much for each as one of
     100,000: when due, write all that waits.
 
     Attributes:
@@ -146,11 +150,11 @@ class EventLog:
             for (name, of_type), column in zip(_COLUMNS, values, strict=True)
         ]
         self._client.insert("chunk_log", columns, token=token_of(rows))
-        return sum(row.size for row in rows)
+        return sum(row.members.count("1") or row.size for row in rows)
 
 
 def intake_rows(chunks: Iterable[ChunkEvents]) -> list[IntakeRow]:
-    """Return a row for each run of neighbours to whom the same happened.
+    """Return a row for each chunk and each event that somebody in it had.
 
     They are in the order of the table, so that the server has nothing to sort.
     """
@@ -164,40 +168,43 @@ def token_of(rows: Sequence[IntakeRow]) -> str:
 
 
 def _rows(chunk: ChunkEvents) -> Iterator[IntakeRow]:
-    """Yield a row for each run of neighbours to whom the same happened."""
-    yield _row(chunk, RecipientStatus.QUEUED, 0, chunk.size)
+    yield _row(chunk, RecipientStatus.QUEUED, "1" * chunk.size)
     for outcome in OUTCOMES:
-        for run in _RUN.finditer(getattr(chunk, outcome)):
-            yield _row(chunk, outcome, run.start(), run.end())
+        members: str = getattr(chunk, outcome)
+        if "1" in members:
+            yield _row(chunk, outcome, members)
 
 
-def _row(chunk: ChunkEvents, event: RecipientStatus, start: int, end: int) -> IntakeRow:
+def _row(chunk: ChunkEvents, event: RecipientStatus, members: str) -> IntakeRow:
     queued = event is RecipientStatus.QUEUED
-    ids = chunk.provider_ids[start:end] if event is RecipientStatus.SENT else ()
+    ids = chunk.provider_ids if event is RecipientStatus.SENT else ()
     errors: Sequence[str | None] = ()
     if chunk.errors and not queued:
-        errors = [chunk.errors.get(position) for position in range(start, end)]
+        errors = [chunk.errors.get(position) for position in range(chunk.size)]
     return IntakeRow(
         chunk.tenant_id,
         chunk.batch_id,
         event.value,
-        chunk.first + start,
-        end - start,
+        chunk.first,
+        chunk.size,
+        members if "0" in members else "",
         chunk.queued_at if queued else chunk.finished_at,
-        _joined(ids),
-        _joined(errors),
+        _of_members(ids, members),
+        _of_members(errors, members),
     )
 
 
-def _joined(texts: Sequence[str | None]) -> str:
-    """Return the texts as one, or nothing where all are empty."""
-    if not any(texts):
+def _of_members(texts: Sequence[str | None], members: str) -> str:
+    """Return the members' texts as one, or nothing where all are empty."""
+    if not texts:
         return ""
-    joined = _SEPARATOR.join([text or "" for text in texts])
-    if joined.count(_SEPARATOR) == len(texts) - 1:
-        return joined
-    # A provider's text holds the separator: it would shift all behind it.
-    return _SEPARATOR.join([(text or "").replace(_SEPARATOR, " ") for text in texts])
+    chosen = compress(texts, members.encode().translate(_BITS))
+    found = [text or "" for text in chosen]
+    joined = _SEPARATOR.join(found)
+    if joined.count(_SEPARATOR) >= len(found):
+        # A provider's text holds the separator: it would shift all behind it.
+        joined = _SEPARATOR.join([text.replace(_SEPARATOR, " ") for text in found])
+    return joined if any(found) else ""
 
 
 def _place(row: IntakeRow) -> tuple[bytes, bytes, str, int]:

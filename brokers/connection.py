@@ -4,7 +4,8 @@ import os
 import threading
 import weakref
 
-from brokers.link import Link, ServerOptions
+from brokers.link import Link
+from brokers.servers import ServerOptions
 
 
 class Connection:

@@ -87,7 +87,12 @@ class JetStreamConsumer(Consumer):
         self._settling.failed(message)
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
-        """Give messages back, to be delivered again at once."""
+        """Give messages back, to be delivered again at once, and take no more.
+
+        Dramatiq does this only when it is about to close the consumer; asking on
+        would bring the same messages back to us.
+        """
+        self._stop()
         for message in messages:
             self._settling.give_back(_delivery(message))
 
@@ -96,6 +101,15 @@ class JetStreamConsumer(Consumer):
 
         A second time does nothing.
         """
+        self._stop()
+        while True:
+            try:
+                delivery, _ = self._buffer.get_nowait()
+            except Empty:
+                return
+            self._settling.give_back(delivery)
+
+    def _stop(self) -> None:
         if self._closed:
             return
         self._closed = True
@@ -103,12 +117,6 @@ class JetStreamConsumer(Consumer):
             self._link.run(self._source.close())
         except UnavailableError:
             _log.warning("A consumer was closed without its server.")
-        while True:
-            try:
-                delivery, _ = self._buffer.get_nowait()
-            except Empty:
-                return
-            self._settling.give_back(delivery)
 
 
 class Settling:

@@ -15,40 +15,75 @@ from brokers.jetstream import JetStreamBroker
 from brokers.topology import Route
 from models.jobs import Job, RecordWebhook, SendChunk
 
-#: The application's queues. Chunks are routed by tenant, so that each has its turn.
-ROUTES = (
-    Route("batch", "email-system", "sys.batch.process", max_in_flight=2),
-    Route("priority", "email-system", "sys.email.priority"),
-    Route(
-        "chunk",
-        "email-system",
-        "email.user.{tenant}.chunk",
-        consumer="user-{tenant}",
-        consumer_filter="email.user.{tenant}.>",
-        job_patience_s=45,
-    ),
-    Route(
-        "webhook",
-        "webhooks",
-        "webhook.>",
-        publish_subject="webhook.{provider}.{event}",
-    ),
-)
+__all__ = ["ENCODER", "connect", "routes", "send", "send_many", "to_message"]
+
+#: Batches that are expanded at once, and how long a chunk's job may stand still.
+CONCURRENT_BATCHES = 2
+JOB_PATIENCE_S = 45.0
+
+
+def routes(
+    *,
+    concurrent_batches: int = CONCURRENT_BATCHES,
+    job_patience_s: float = JOB_PATIENCE_S,
+) -> tuple[Route, ...]:
+    """Return the application's queues.
+
+    Chunks are routed by tenant, so that each tenant has its turn.
+    """
+    return (
+        Route(
+            "batch",
+            "email-system",
+            "sys.batch.process",
+            max_in_flight=concurrent_batches,
+        ),
+        Route("priority", "email-system", "sys.email.priority"),
+        Route(
+            "chunk",
+            "email-system",
+            "email.user.{tenant}.chunk",
+            consumer="user-{tenant}",
+            consumer_filter="email.user.{tenant}.>",
+            job_patience_s=job_patience_s,
+        ),
+        Route(
+            "webhook",
+            "webhooks",
+            "webhook.>",
+            publish_subject="webhook.{provider}.{event}",
+        ),
+    )
+
 
 _NO_TOKEN = re.compile(r"[^A-Za-z0-9_-]+")
 
 
-def connect(servers: str | Sequence[str], **options: Any) -> JetStreamBroker:
+def connect(
+    servers: str | Sequence[str],
+    *,
+    concurrent_batches: int = CONCURRENT_BATCHES,
+    job_patience_s: float = JOB_PATIENCE_S,
+    **options: Any,
+) -> JetStreamBroker:
     """Return a broker with the application's queues; connects at its first use.
 
     Sets Dramatiq's encoder for the whole process, not its global broker.
 
     Args:
         servers: As `JetStreamBroker` takes them.
+        concurrent_batches: How many batches all workers expand at once.
+        job_patience_s: How long a chunk's job that stands still keeps its message.
         **options: Any other option of `JetStreamBroker` but `routes`.
     """
     dramatiq.set_encoder(ENCODER)
-    return JetStreamBroker(servers, routes=ROUTES, **options)
+    return JetStreamBroker(
+        servers,
+        routes=routes(
+            concurrent_batches=concurrent_batches, job_patience_s=job_patience_s
+        ),
+        **options,
+    )
 
 
 def to_message(job: Job, *, queue: str | None = None) -> dramatiq.Message[Any]:

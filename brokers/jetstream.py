@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from queue import SimpleQueue
 from typing import Any
 
-from dramatiq.broker import Broker, Consumer
+from dramatiq.broker import Consumer
 from dramatiq.common import q_name
 from dramatiq.errors import QueueJoinTimeout, QueueNotFound
 from dramatiq.message import Message
@@ -22,12 +22,14 @@ from brokers.connection import Connection
 from brokers.consumer import JetStreamConsumer, Settling, opened
 from brokers.delays import delayed
 from brokers.errors import ApiError
+from brokers.hook_tables import HookedBroker
 from brokers.in_flight import InFlight
 from brokers.intake import Buffer, Intake, Source
-from brokers.link import Link, ServerOptions
+from brokers.link import Link
 from brokers.publishing import Outgoing, Publisher
 from brokers.pulls import Pulls
 from brokers.ring import Ring
+from brokers.servers import ServerOptions
 from brokers.topology import (
     DEAD_STREAM,
     STREAM_NOT_FOUND,
@@ -42,7 +44,7 @@ from brokers.worker_hooks import WorkerHooks
 JOIN_PAUSE_S = (0.01, 0.2)
 
 
-class JetStreamBroker(Broker):
+class JetStreamBroker(HookedBroker):
     """Sends messages through NATS JetStream (server 2.14 or later).
 
     Neither the constructor nor declaring a queue touches the network. The broker may

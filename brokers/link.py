@@ -10,53 +10,30 @@ import asyncio
 import itertools
 import json
 import logging
-import random
 import secrets
 import selectors
-import ssl
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import nats
 import nats.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from brokers.errors import ApiError, UnavailableError
+from brokers.servers import BACKOFF_S, ServerOptions
 
 T = TypeVar("T")
 Frame = tuple[str, bytes, str, dict[str, str] | None]
 
 #: How long a request to JetStream's API may take.
 API_TIMEOUT_S = 5.0
-#: A server that stays silent for twice this long is given up.
-PING_S = 5
-#: The first and the longest pause between two attempts to reconnect.
-BACKOFF_S = (0.02, 0.5)
-
+#: How long to wait for what is on its way to a subject that is given up.
+DRAIN_S = 2.0
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ServerOptions:
-    """Where the servers are and how to log in.
-
-    Attributes:
-        servers: URLs of all servers of one cluster.
-        name: What the server's monitoring calls this client.
-        tls: For `tls://` URLs; none means the system's defaults.
-        credentials: Path of a `.creds` file.
-    """
-
-    servers: tuple[str, ...]
-    name: str
-    tls: ssl.SSLContext | None = None
-    credentials: str | None = None
 
 
 class Watcher(Protocol):
@@ -87,7 +64,8 @@ class Link:
         self._writable = asyncio.Event()
         self._written = asyncio.Event()
         self._gone = asyncio.Event()
-        self._client = Client()
+        # nats-py's client, from the first connection on.
+        self._client: Any = None
         self._last_error: Exception | None = None
         self._closing = False
         self._keys = itertools.count(1)
@@ -117,6 +95,9 @@ class Link:
         Raises:
             UnavailableError: It took longer than `timeout_s`.
         """
+        if self._closing:
+            work.close()
+            raise UnavailableError("The connection was closed.")
         future = asyncio.run_coroutine_threadsafe(work, self.loop)
         try:
             return future.result(timeout_s)
@@ -141,10 +122,11 @@ class Link:
     @property
     def max_payload_bytes(self) -> int:
         """Return how large the server lets a message be, its headers included."""
-        return int(self._client.max_payload)
+        return int(self._client.max_payload) if self._client else 0
 
     def close(self) -> None:
         """Write what waits, then disconnect and end the thread."""
+        self._closing = True
         self.loop.call_soon_threadsafe(self._spawn, self._shut())
         self._thread.join(API_TIMEOUT_S)
 
@@ -250,7 +232,14 @@ class Link:
     async def unlisten(self, inbox: str) -> None:
         """Take no more messages on a subject that `listen` returned."""
         self._inboxes.pop(inbox, None)
-        if subscription := self._subscriptions.pop(inbox, None):
+        subscription = self._subscriptions.pop(inbox, None)
+        if subscription is None:
+            return
+        try:
+            # What is on its way is still taken in, so that it can be given back.
+            async with asyncio.timeout(DRAIN_S):
+                await subscription.drain()
+        except (nats.errors.Error, TimeoutError):
             await subscription.unsubscribe()
 
     async def flush(self) -> None:
@@ -321,16 +310,7 @@ class Link:
             self._gone.clear()
             try:
                 self._client = await nats.connect(
-                    list(self._options.servers),
-                    name=self._options.name,
-                    tls=self._options.tls,
-                    user_credentials=self._options.credentials,
-                    max_reconnect_attempts=-1,
-                    reconnect_time_wait=0.1,
-                    reconnect_to_server_handler=_next_server,
-                    connect_timeout=2,
-                    ping_interval=PING_S,
-                    max_outstanding_pings=2,
+                    **self._options.for_client(),
                     error_cb=self._on_error,
                     disconnected_cb=self._on_disconnected,
                     reconnected_cb=self._on_connected,
@@ -388,12 +368,12 @@ class Link:
         return f"No NATS server answered.{reason}"
 
     async def _shut(self) -> None:
-        self._closing = True
         try:
             await self.flush()
         except (nats.errors.Error, TimeoutError):
             _log.warning("The last words to NATS may be lost.", exc_info=True)
-        await self._client.close()
+        if self._client is not None:
+            await self._client.close()
         others = self._tasks - {asyncio.current_task()}
         for task in others:
             task.cancel()
@@ -404,10 +384,3 @@ class Link:
 def status_of(message: Msg) -> str:
     """Return the server's status, such as `404`; `""` for an ordinary message."""
     return (message.headers or {}).get("Status", "")
-
-
-def _next_server(servers: list[Any], _: dict[str, Any]) -> tuple[Any, float]:
-    server = min(servers, key=lambda one: one.reconnects)
-    first, longest = BACKOFF_S
-    pause_s = min(longest, first * 1.5 ** min(server.reconnects, 20))
-    return server, pause_s * random.uniform(0.5, 1.0)  # noqa: S311 - spreads reconnects, hides nothing

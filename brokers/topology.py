@@ -94,7 +94,7 @@ class Route:
     @property
     def delayed(self) -> str:
         """Return what the subjects of waiting messages begin with."""
-        return f"{self.stream}.delayed.{escaped(self.queue)}"
+        return f"delayed.{self.stream}.{escaped(self.queue)}"
 
     @property
     def dead(self) -> str:
@@ -215,7 +215,7 @@ class Topology:
         }
 
     def _subjects(self, stream: str) -> list[str]:
-        subjects = {f"{stream}.delayed.>"}
+        subjects = {f"delayed.{stream}.>"}
         if stream == self.settings.namespace:
             subjects.add(f"{stream}.q.>")
         for route in self._routes.values():

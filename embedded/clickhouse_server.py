@@ -51,6 +51,7 @@ class ClickHouseServer(Process):
                 argv=self._command(),
                 # There the package is found, installed or not.
                 cwd=Path(__file__).absolute().parent.parent,
+                port=port,
                 log_path=data_dir / "logs" / "clickhouse.log",
                 ready=lambda: answers_http(port, "/ping"),
             )

@@ -21,6 +21,8 @@ _PR_SET_PDEATHSIG = 1
 def main(arguments: list[str]) -> None:
     """Execute a program on the leash; returns only when the parent died meanwhile."""
     parent, at_death, uid, *program = arguments
+    # What it writes, recipients among it, is nobody else's to read.
+    os.umask(0o077)
     if uid:
         os.setgroups([])
         os.setgid(int(uid))

@@ -57,6 +57,7 @@ class NatsServer(Process):
             ProcessSpec(
                 name="nats",
                 argv=(_binary(), "-c", str(config)),
+                port=port,
                 log_path=data_dir / "logs" / "nats.log",
                 ready=lambda: answers(port, expect=b"INFO"),
             )

@@ -58,7 +58,9 @@ class PostgresServer(Process):
         self.url = (
             f"postgresql+psycopg2://{_USER}:{password}@127.0.0.1:{port}/{_DATABASE}"
         )
-        self._user: PostgresUser = postgres_user(self._home)
+        self._user: PostgresUser = postgres_user(
+            self._home.parent, _programs() / "postgres"
+        )
         settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
         super().__init__(
             ProcessSpec(
@@ -69,6 +71,7 @@ class PostgresServer(Process):
                     f"--port={port}",
                     *settings,
                 ),
+                port=port,
                 log_path=data_dir / "logs" / "postgres.log",
                 ready=self._has_database,
                 prefix=self._user.prefix,
@@ -114,7 +117,11 @@ class PostgresServer(Process):
         )
         try:
             subprocess.run(
-                command, check=True, capture_output=True, text=True, user=self._user.uid
+                command,
+                check=True,
+                capture_output=True,
+                text=True,
+                **self._user.changes,
             )
         except (subprocess.CalledProcessError, OSError) as error:
             shutil.rmtree(self._home, ignore_errors=True)

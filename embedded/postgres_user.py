@@ -4,8 +4,8 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
+from typing import Any
 
 _NOBODY = 65534
 _NAMESPACE = (
@@ -29,6 +29,13 @@ class PostgresUser:
     prefix: tuple[str, ...] = ()
     uid: int | None = None
 
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What `subprocess` needs to know for a child that runs as the user."""
+        if self.uid is None:
+            return {}
+        return {"user": self.uid, "group": self.uid, "extra_groups": ()}
+
     def own(self, path: Path) -> None:
         """Give a file, or a tree, to the user; does nothing when it is theirs."""
         if os.getuid() != 0:
@@ -41,32 +48,28 @@ class PostgresUser:
             os.chown(inside, uid, uid, follow_symlinks=False)
 
 
-def postgres_user(home: Path) -> PostgresUser:
+def postgres_user(place: Path, program: Path) -> PostgresUser:
     """Return as whom the server shall run.
 
-    An ordinary user runs it as themself. For root there are three ways: as the owner
-    of the place where its data will be, when that is an ordinary user; else in a
-    user namespace where root has another number, so that no user is made and the
-    files stay root's; else, where the kernel or a container forbids namespaces, as
-    `nobody`, which must then be able to reach the programs and the data.
+    An ordinary user runs it as themself. For root there are two ways: in a user
+    namespace where root has another number, so that no user is made and the files
+    stay root's; or, where the kernel forbids namespaces, or root without its
+    privileges cannot reach the place, as an ordinary user, who must be able to.
+
+    Args:
+        place: An existing directory, in which the data will be.
+        program: The server.
     """
     if os.getuid() != 0:
         return PostgresUser()
-    owner = _first_existing(home.parent).stat().st_uid
-    if owner:
-        return PostgresUser(uid=owner)
-    if _namespaces_work():
+    if _reaches(_NAMESPACE, place, program):
         return PostgresUser(prefix=_NAMESPACE)
-    return PostgresUser(uid=_NOBODY)
+    owners = (parent.stat().st_uid for parent in (place, *place.parents))
+    return PostgresUser(uid=next((uid for uid in owners if uid), _NOBODY))
 
 
-def _first_existing(path: Path) -> Path:
-    return next(place for place in (path, *path.parents) if place.exists())
-
-
-@cache
-def _namespaces_work() -> bool:
-    if shutil.which("unshare") is None:
+def _reaches(prefix: tuple[str, ...], place: Path, program: Path) -> bool:
+    if shutil.which(prefix[0]) is None:
         return False
-    test = subprocess.run((*_NAMESPACE, "true"), check=False, capture_output=True)
-    return test.returncode == 0
+    test = ("test", "-w", str(place), "-a", "-x", str(program))
+    return subprocess.run((*prefix, *test), check=False).returncode == 0

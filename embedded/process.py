@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from embedded.data_dir import is_free
 from embedded.forking import forked
 from models.errors import BatchSenderError
 
@@ -33,6 +34,7 @@ class ProcessSpec:
         argv: The program and its arguments; no secret, since anyone may list them.
         log_path: Where its output is appended.
         ready: Whether it serves; asked until it does, so it must return within 1 s.
+        port: The loopback port it listens on; None when it does not listen.
         env: Added to our own environment.
         cwd: Where it runs; ours when None.
         prefix: A program that runs another one, such as `unshare … --`.
@@ -47,6 +49,7 @@ class ProcessSpec:
     argv: Sequence[str]
     log_path: Path
     ready: Callable[[], bool]
+    port: int | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: Path | None = None
     prefix: Sequence[str] = ()
@@ -115,8 +118,18 @@ class Process:
         """
         with self._lock:
             if not self.running:
+                self._claim_port()
                 self.prepare()
                 self._launch()
+
+    def _claim_port(self) -> None:
+        # Else whoever has it might answer in our place and pass for ready.
+        port = self.spec.port
+        if port is not None and not is_free(port):
+            raise StartError(
+                f"{self.name} cannot start because port {port} is taken:"
+                " end the program that uses it, or choose another port."
+            )
 
     def revive(self) -> None:
         """Start it again when it died, without waiting; ends what it left behind.
@@ -130,7 +143,7 @@ class Process:
                 self.launch()
 
     def _launch(self) -> None:
-        self.spec.log_path.parent.mkdir(parents=True, exist_ok=True)
+        self.spec.log_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.spec.log_path.open("ab") as log:
             self._log_start = log.tell()
             try:

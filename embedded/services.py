@@ -50,6 +50,7 @@ def _service(
         env=environment,
         cwd=_HOME,
         log_path=data_dir / "logs" / f"{name}.log",
+        port=port,
         ready=partial(_serves, port),
         # A worker finishes the groups it has begun; a call may take 20 s.
         stop_timeout_s=40.0 if name == "worker" else 10.0,

@@ -69,15 +69,6 @@ class _Control:
     reset_after_accept: bool = False
     times: int | None = None
 
-    def for_one_call(self) -> "_Control":
-        """Return what holds for the next call, and count it."""
-        if self.times is None:
-            return self
-        if self.times <= 0:
-            return _Control(self.latency_ms)
-        self.times -= 1
-        return self
-
 
 @dataclass(frozen=True, slots=True)
 class _Request:
@@ -165,9 +156,17 @@ class Sink:
         )
         return _Reply(204)
 
+    def _next_control(self) -> _Control:
+        """Return what holds for the next call, and count it."""
+        if self._control.times == 0:
+            self._control = _Control(self.options.latency_ms)
+        if self._control.times is not None:
+            self._control.times -= 1
+        return self._control
+
     def _take(self, request: _Request) -> _Reply:
         """Write the call down, then return its answer."""
-        control = self._control.for_one_call()
+        control = self._next_control()
         self._counts["calls"] += 1
         delay_s = control.latency_ms / 1000
         members = _members(request.body)

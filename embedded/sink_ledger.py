@@ -95,15 +95,16 @@ class SinkLedger:
         counts = self.deliveries.setdefault(call.batch, bytearray())
         rejected = {seq for part in from_ranges(call.rejected) for seq in part}
         for part in from_ranges(call.seqs):
-            counts.extend(bytes(max(0, part.stop - len(counts))))
-            if rejected.isdisjoint(part):
+            if part.stop > len(counts):
+                counts.extend(bytes(part.stop - len(counts)))
+            if len(part) > 1 and rejected.isdisjoint(part):
                 counts[part.start : part.stop] = counts[
                     part.start : part.stop
                 ].translate(_ONE_MORE)
                 continue
             for seq in part:
                 if seq not in rejected:
-                    counts[seq] = min(255, counts[seq] + 1)
+                    counts[seq] = _ONE_MORE[counts[seq]]
 
     def accepted(self, batch: str) -> int:
         """Return how many different recipients of the batch were delivered to."""

@@ -42,6 +42,7 @@ class ValkeyServer(Process):
             ProcessSpec(
                 name="dragonfly",
                 argv=(str(_binary()), str(self._config_path)),
+                port=port,
                 log_path=data_dir / "logs" / "dragonfly.log",
                 ready=lambda: answers(port, send=ping, expect=b"+OK\r\n+PONG"),
             )
@@ -49,7 +50,7 @@ class ValkeyServer(Process):
 
     def prepare(self) -> None:
         """Write its configuration; only we may read it, it holds the password."""
-        self._home.mkdir(parents=True, exist_ok=True)
+        self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(self._config_path, self._config)
 
     def wipe(self) -> None:

@@ -24,7 +24,7 @@ _AWAY = (
     OutOfMemoryError,
 )
 
-_RUN = re.compile(rb"^(?:run_id|master_replid):(\w+)", re.MULTILINE)
+_IDS = re.compile(rb"^(run_id|master_replid):(\w+)", re.MULTILINE)
 
 
 def connect(url: str, *, timeout_s: float = 1.0) -> redis.Redis:
@@ -116,16 +116,24 @@ def mark_lifetime(client: redis.Redis) -> None:
         NeighbourUnavailableError: Dragonfly does not answer.
     """
     info = ask(client, "INFO")
-    run = f"{info.get('run_id', '')}{info.get('master_replid', '')}"
+    run = _run(info.get("run_id", ""), info.get("master_replid", ""))
     _MARK.run(client, [keys.LIFETIME], [run, keys.LIFETIME_TTL_S])
 
 
-def _greet(connection: Any) -> None:
+def _run(*ids: str) -> str:
     # The process's own id changes with a restart, the replication id with a
-    # promotion; Dragonfly gives only the latter.
+    # promotion; Dragonfly gives only the latter. It also rewrites text that reads
+    # as a number, which a first letter prevents.
+    return "-".join(("run", *ids))
+
+
+def _greet(connection: Any) -> None:
     connection.on_connect()
     connection.send_command("INFO")
-    run = b"".join(_RUN.findall(connection.read_response()))
+    info = dict(_IDS.findall(connection.read_response()))
+    run = _run(
+        *(info.get(name, b"").decode() for name in (b"run_id", b"master_replid"))
+    )
     arguments = (1, keys.LIFETIME, run, keys.LIFETIME_TTL_S)
     connection.send_command("EVAL", _MARK.text, *arguments)
     connection.read_response()

@@ -125,12 +125,11 @@ class Limiter:
 
     def _take(self, buckets: Sequence[Bucket], tokens: float) -> float:
         wait_us = self._run(buckets, tokens, "all")
-        if wait_us < 0:
-            mark_lifetime(self._client)
-            wait_us = self._run(buckets, tokens, "all")
-        if wait_us < 0:
-            raise NeighbourUnavailableError("Dragonfly forgets what it is told.")
-        return wait_us / 1e6
+        if wait_us >= 0:
+            return wait_us / 1e6
+        # Dragonfly was wiped: all buckets begin empty at this moment.
+        mark_lifetime(self._client)
+        return max(tokens / bucket.limit.per_s for bucket in buckets)
 
     def _run(self, buckets: Sequence[Bucket], tokens: float, mode: str) -> float:
         names = [keys.LIFETIME, *keys.buckets(bucket.scope for bucket in buckets)]

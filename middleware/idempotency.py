@@ -26,12 +26,16 @@ class Idempotency(Middleware):
     """
 
     def __init__(
-        self, outcomes: Outcomes, *, deliveries: Callable[[], int] = _always_check
+        self,
+        outcomes: Callable[[], Outcomes],
+        *,
+        deliveries: Callable[[], int] = _always_check,
     ) -> None:
         """Take what to ask.
 
         Args:
-            outcomes: Tells who is final.
+            outcomes: Gives what tells who is final, when the first message is asked
+                about: importing the actors connects to nothing.
             deliveries: How often the message at hand was delivered, from 1; a first
                 delivery is not asked about. Without it every message is.
         """
@@ -66,6 +70,6 @@ class Idempotency(Middleware):
         # An error in this hook would be logged and the job run: that is what we
         # want where Dragonfly is away, but without the noise.
         try:
-            return self._outcomes.all_final(batch_id, first, size)
+            return self._outcomes().all_final(batch_id, first, size)
         except NeighbourUnavailableError:
             return False

@@ -7,12 +7,9 @@ itself states nothing twice.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
+from models.custom_settings import CustomSettings
 from models.errors import InvalidInputError
-
-#: Recipients in one call when a custom config names no number.
-DEFAULT_MAX_BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,66 +33,30 @@ class Capabilities:
 #: The card's rates, in messages a second, for configs that state none.
 DEFAULT_RATES_PER_S: Mapping[str, float] = {"custom": 50.0}
 
-_CUSTOM_SETTINGS: Mapping[str, type | tuple[type, ...]] = {
-    "url": str,
-    "maxBatch": int,
-    "idempotencyKeys": bool,
-    "headers": dict,
-}
-
 
 def capabilities(provider: str, settings: Mapping[str, Any]) -> Capabilities:
-    """Return what `provider` can do under `settings`, which were checked before."""
-    _known(provider)
+    """Return what `provider` can do under a config's settings.
+
+    Raises:
+        InvalidInputError: There is no such provider, or a setting is wrong; the
+            field is named.
+    """
+    if provider not in DEFAULT_RATES_PER_S:
+        known = ", ".join(DEFAULT_RATES_PER_S)
+        raise InvalidInputError(
+            f"There is no provider “{provider}”; choose one of {known}.",
+            field="provider",
+        )
+    custom = CustomSettings.of(settings)
     return Capabilities(
-        max_batch=settings.get("maxBatch", DEFAULT_MAX_BATCH),
-        keeps_idempotency_keys=settings.get("idempotencyKeys", False),
+        max_batch=custom.max_batch,
+        keeps_idempotency_keys=custom.idempotency_keys,
         reports_events=False,
+        counts=custom.limit_unit,
     )
 
 
 def checked_settings(provider: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a config; `InvalidInputError` names what is wrong."""
-    _known(provider)
-    for name, value in settings.items():
-        wanted = _CUSTOM_SETTINGS.get(name)
-        if wanted is None:
-            known = ", ".join(_CUSTOM_SETTINGS)
-            raise InvalidInputError(
-                f"A custom config has no setting {name!r}; it takes {known}.",
-                field=f"settings.{name}",
-            )
-        if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
-            raise InvalidInputError(
-                f"The setting {name!r} has the wrong type.", field=f"settings.{name}"
-            )
-    _check_custom(settings)
+    """Return a new config's settings; raises as `capabilities`."""
+    capabilities(provider, settings)
     return dict(settings)
-
-
-def _known(provider: str) -> None:
-    if provider not in DEFAULT_RATES_PER_S:
-        known = ", ".join(DEFAULT_RATES_PER_S)
-        raise InvalidInputError(
-            f"There is no provider {provider!r}; choose one of {known}.",
-            field="provider",
-        )
-
-
-def _check_custom(settings: Mapping[str, Any]) -> None:
-    url = urlsplit(settings.get("url", ""))
-    if url.scheme not in {"http", "https"} or not url.hostname:
-        raise InvalidInputError(
-            "A custom config needs the url it posts to, such as "
-            "https://example.com/messages.",
-            field="settings.url",
-        )
-    if not 1 <= settings.get("maxBatch", 1) <= 10_000:
-        raise InvalidInputError(
-            "maxBatch is between 1 and 10000 recipients.", field="settings.maxBatch"
-        )
-    headers = settings.get("headers", {})
-    if not all(isinstance(value, str) for value in headers.values()):
-        raise InvalidInputError(
-            "Each header's value is a string.", field="settings.headers"
-        )

@@ -5,8 +5,8 @@ and none is renamed, so that old and new processes understand each other's jobs.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, TypeVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,9 @@ class SendChunk:
         addresses: By position; none where the chunk was too large to carry, so
             that the worker reads its range itself.
         variables: By position, one mapping of names to values each; as addresses.
+        suppressed: The positions that were on a suppression list at expansion.
+        published_at: When the copy was made, in seconds since the epoch, so that a
+            worker knows which later suppressions it must look for.
     """
 
     actor: ClassVar[str] = "send_chunk"
@@ -50,6 +53,8 @@ class SendChunk:
     epoch: int
     addresses: Sequence[str] | None = None
     variables: Sequence[Mapping[str, Any]] | None = None
+    suppressed: Sequence[int] = ()
+    published_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +76,12 @@ class RecordWebhook:
 
 
 Job = ExpandBatch | SendChunk | RecordWebhook
+
+
+_AnyJob = TypeVar("_AnyJob", ExpandBatch, SendChunk, RecordWebhook)
+
+
+def job_of(kind: type[_AnyJob], values: Mapping[str, Any]) -> _AnyJob:
+    """Return the job that was sent; fields of newer senders are left aside."""
+    known = {field.name for field in fields(kind)}
+    return kind(**{name: value for name, value in values.items() if name in known})

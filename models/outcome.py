@@ -20,6 +20,10 @@ class Answer:
             gives none.
         retry_after_s: How long the provider asked us to wait, in seconds.
         reason: Why members were refused for now or stayed unanswered.
+        taken_up: The provider dealt with this very call and these are its results,
+            member by member. False when the call as a whole was turned away (too
+            many requests, in progress, no connection): under a key that proves
+            nothing about an earlier attempt of the same call.
     """
 
     accepted: int = 0
@@ -28,6 +32,7 @@ class Answer:
     provider_ids: Sequence[str | None] = ()
     retry_after_s: float | None = None
     reason: str = ""
+    taken_up: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -249,7 +249,7 @@ chunks = Table(
         "chunks_to_publish_idx",
         "batch_id",
         "no",
-        postgresql_where=text("state = 'open' and published_at is null"),
+        postgresql_where=text("state <> 'done' and published_at is null"),
     ),
     Index(
         "chunks_claimed_idx", "lease_until", postgresql_where=text("state = 'claimed'")

@@ -29,19 +29,16 @@ What its answer means (design, section 5 rule 5: *refused* needs proof):
 
 import email.utils
 import http.client
-import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC
 from http import HTTPStatus
-from typing import Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import Any, Self
 
 import orjson
 
 from models import bits
-from models.errors import InvalidInputError
+from models.custom_settings import CustomSettings
 from models.outcome import Answer
 from providers.http import HttpAnswer, HttpSession, NoAnswer, NotSent
 from providers.provider import Call, Capabilities
@@ -52,111 +49,14 @@ MAX_REASON = 300
 #: The longest wait that an endpoint can ask for, in seconds.
 MAX_RETRY_AFTER_S = 86_400.0
 
-_MAX_BATCH = 1000
 _UNANSWERED = frozenset({408, 409, 425})
 _CREDENTIALS = frozenset({401, 403})
-_NAMES = frozenset({"url", "maxBatch", "idempotencyKeys", "headers", "limitUnit"})
-#: What we set ourselves, or what would change how a request is framed.
-_OWN_HEADERS = re.compile(
-    r"host|connection|keep-alive|content-(length|type|encoding)|accept-encoding|"
-    r"transfer-encoding|te|trailer|upgrade|expect|idempotency-key|webhook-.*",
-    re.IGNORECASE,
-)
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """A send config's settings, as the JSON object of the same names in camel case.
-
-    Attributes:
-        url: Where messages are posted, http or https.
-        max_batch: The most messages in a call, 1 to 1000; 1 posts a single object.
-        idempotency_keys: The endpoint takes a call with a known key only once.
-        headers: Sent along with every call.
-        limit_unit: What the config's rate limit counts.
-    """
-
-    url: str
-    max_batch: int = 500
-    idempotency_keys: bool = False
-    headers: Mapping[str, str] = field(default_factory=dict)
-    limit_unit: Literal["requests", "recipients"] = "recipients"
-
-    @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> Self:
-        """Return the settings in a JSON object.
-
-        Raises:
-            InvalidInputError: A setting is unknown, missing or wrong; it is named.
-        """
-        for name in settings:
-            _require(name in _NAMES, name, f"There is no setting “{name}”.")
-        found = cls(
-            settings.get("url", ""),
-            settings.get("maxBatch", 500),
-            settings.get("idempotencyKeys", False),
-            settings.get("headers", {}),
-            settings.get("limitUnit", "recipients"),
-        )
-        _check_url(found.url)
-        _require(
-            type(found.max_batch) is int and 1 <= found.max_batch <= _MAX_BATCH,
-            "maxBatch",
-            f"“maxBatch” must be a whole number from 1 to {_MAX_BATCH}.",
-        )
-        _require(
-            isinstance(found.idempotency_keys, bool),
-            "idempotencyKeys",
-            "“idempotencyKeys” must be true or false.",
-        )
-        _require(
-            found.limit_unit in ("requests", "recipients"),
-            "limitUnit",
-            "“limitUnit” must be “requests” or “recipients”.",
-        )
-        _check_headers(found.headers)
-        return found
-
-
-def _require(is_met: bool, name: str, message: str) -> None:  # noqa: FBT001 - it reads
-    if not is_met:
-        raise InvalidInputError(message, field=name)
-
-
-def _check_url(url: Any) -> None:
-    message = "“url” must be like https://example.com/messages, with no password in it."
-    _require(isinstance(url, str), "url", message)
-    _require(url.isascii() and url.isprintable() and " " not in url, "url", message)
-    try:
-        parts = urlsplit(url)
-        is_plain = parts.port != 0 and "@" not in parts.netloc and not parts.fragment
-    except ValueError as error:
-        raise InvalidInputError(message, field="url") from error
-    is_http = parts.scheme in ("http", "https") and bool(parts.hostname)
-    _require(is_http and is_plain, "url", message)
-
-
-def _check_headers(headers: Any) -> None:
-    message = "“headers” must be an object of names and texts."
-    _require(isinstance(headers, Mapping), "headers", message)
-    for name, value in headers.items():
-        field_name = f"headers.{name}"
-        is_own = _OWN_HEADERS.fullmatch(name) is not None
-        _require(not is_own, field_name, f"The header “{name}” is set by us.")
-        is_name = _HEADER_NAME.fullmatch(name) is not None
-        _require(is_name, field_name, "A header's name may hold letters, digits and -.")
-        is_value = isinstance(value, str) and _HEADER_VALUE.fullmatch(value) is not None
-        _require(
-            is_value, field_name, f"The header “{name}” must be one line of ASCII."
-        )
 
 
 class CustomWebhook:
     """A tenant's endpoint."""
 
-    def __init__(self, settings: Settings, key: bytes | None) -> None:
+    def __init__(self, settings: CustomSettings, key: bytes | None) -> None:
         self._settings = settings
         self._key = key
         self._session = HttpSession()
@@ -176,7 +76,7 @@ class CustomWebhook:
         """
         secret = credentials.get("secret")
         key = standard_webhooks_key(secret) if secret else None
-        return cls(Settings.of(settings), key)
+        return cls(CustomSettings.of(settings), key)
 
     def send(self, call: Call) -> Answer:
         """Post the messages once; the module tells what an answer means."""
@@ -216,7 +116,7 @@ def answer_of(found: HttpAnswer | NotSent | NoAnswer, size: int) -> Answer:
     """Return what became of a call of `size` messages (the module's tables)."""
     everyone = bits.everyone(size)
     if isinstance(found, NotSent):
-        return Answer(reason=found.reason)
+        return Answer(taken_up=False, reason=found.reason)
     if isinstance(found, NoAnswer):
         return Answer(unanswered=everyone, reason=found.reason)
     if 200 <= found.status < 300:
@@ -225,7 +125,7 @@ def answer_of(found: HttpAnswer | NotSent | NoAnswer, size: int) -> Answer:
     phrase = http.client.responses.get(found.status, "")
     reason = f"The endpoint answered {found.status} {phrase}".rstrip() + "."
     if found.status == HTTPStatus.TOO_MANY_REQUESTS:
-        return Answer(retry_after_s=retry_after_s, reason=reason)
+        return Answer(taken_up=False, retry_after_s=retry_after_s, reason=reason)
     if found.status in _UNANSWERED or not 300 <= found.status < 500:
         return Answer(unanswered=everyone, retry_after_s=retry_after_s, reason=reason)
     if found.status in _CREDENTIALS:

@@ -2,26 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
+from models.capabilities import Capabilities
 from models.outcome import Answer
-
-
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What a provider can do; the send path asks this and never the provider's name.
-
-    Attributes:
-        max_batch: The most messages in one call.
-        keeps_idempotency_keys: A call repeated with its key is not taken twice.
-        reports_events: It tells later, by webhook, what became of a message.
-        counts: What its rate limit counts.
-    """
-
-    max_batch: int
-    keeps_idempotency_keys: bool
-    reports_events: bool
-    counts: Literal["requests", "recipients"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The providers by name: the only place where a name becomes a provider."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from models.errors import InvalidInputError
 from providers import custom
@@ -9,9 +9,6 @@ from providers.provider import Provider
 
 _BUILD: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, str]], Provider]] = {
     "custom": custom.CustomWebhook.of,
-}
-_VALIDATE: Mapping[str, Callable[[Mapping[str, Any]], object]] = {
-    "custom": custom.Settings.of,
 }
 
 
@@ -24,25 +21,9 @@ def build(
         InvalidInputError: There is no such provider, or it cannot take a setting or
             a credential; the field is named.
     """
-    return _known(_BUILD, name)(settings, credentials)
-
-
-def validate(name: str, settings: Mapping[str, Any]) -> None:
-    """Check the settings of a send config, connecting to nothing.
-
-    Raises:
-        InvalidInputError: As `build`.
-    """
-    _known(_VALIDATE, name)(settings)
-
-
-_T = TypeVar("_T")
-
-
-def _known(by_name: Mapping[str, _T], name: str) -> _T:
-    if name not in by_name:
+    if name not in _BUILD:
         raise InvalidInputError(
-            f"There is no provider “{name}”; there is {', '.join(by_name)}.",
+            f"There is no provider “{name}”; there is {', '.join(_BUILD)}.",
             field="provider",
         )
-    return by_name[name]
+    return _BUILD[name](settings, credentials)

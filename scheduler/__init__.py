@@ -1,0 +1,1 @@
+"""The duties that one leader does: discovery, sync, the event log and recovery."""

@@ -1,0 +1,75 @@
+"""The actors: what `dramatiq tasks` runs."""
+
+from typing import Any
+
+import dramatiq
+from dramatiq.middleware import Retries
+
+from brokers import current_delivery, dispatch
+from middleware.idempotency import Idempotency
+from models.errors import NeighbourUnavailableError
+from models.jobs import ExpandBatch, RecordWebhook, SendChunk, job_of
+from settings import load
+from tasks import expand, send, webhook
+from tasks.worker import worker
+from telemetry import configure_logging, log_context
+
+
+def _deliveries() -> int:
+    delivery = current_delivery()
+    return delivery.deliveries if delivery else 1
+
+
+settings = load()
+configure_logging("worker", level=settings.log_level)
+broker = dispatch.connect(
+    settings.nats_url,
+    replicas=settings.nats_replicas,
+    ack_wait_ms=int(settings.timing.ack_wait_s * 1000),
+    concurrent_batches=settings.concurrent_batches,
+    job_patience_s=settings.lease_s,
+    middleware=[
+        Retries(max_retries=10, min_backoff=1000, max_backoff=60_000),
+        Idempotency(lambda: worker().outcomes, deliveries=_deliveries),
+    ],
+)
+dramatiq.set_broker(broker)
+dramatiq.set_encoder(dispatch.ENCODER)
+
+#: Seconds until a job is tried again whose neighbour is away.
+_AWAY_S = 5.0
+
+
+@dramatiq.actor(actor_name=ExpandBatch.actor, queue_name=ExpandBatch.queue)
+def expand_batch(**fields: Any) -> None:
+    """Publish a batch's open chunks; see `tasks.expand`."""
+    job = job_of(ExpandBatch, fields)
+    with log_context(batch_id=job.batch_id):
+        expand.expand(worker(), broker, job)
+
+
+@dramatiq.actor(
+    actor_name=SendChunk.actor,
+    queue_name=SendChunk.queue,
+    max_retries=0,
+    skip_if_final=True,
+)
+def send_chunk(**fields: Any) -> None:
+    """Bring one chunk forward; see `tasks.send`."""
+    job = job_of(SendChunk, fields)
+    delivery = current_delivery()
+    if delivery is None:
+        raise RuntimeError("A chunk is sent only from a delivery of our broker.")
+    with log_context(batch_id=job.batch_id, chunk=job.no):
+        try:
+            send.send(worker(), job, delivery)
+        except NeighbourUnavailableError as error:
+            # Fails closed: nothing was called that is not in the ledger.
+            send.log.warning("The chunk waits: %s", error)
+            delivery.postpone(_AWAY_S)
+
+
+@dramatiq.actor(actor_name=RecordWebhook.actor, queue_name=RecordWebhook.queue)
+def record_webhook(**fields: Any) -> None:
+    """Take in what a provider reported; see `tasks.webhook`."""
+    webhook.record(worker(), job_of(RecordWebhook, fields))

@@ -29,6 +29,12 @@ ORDER BY (tenant_id, batch_id, event, seq)
 SETTINGS non_replicated_deduplication_window = 1000;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS email_events_mv TO email_events AS
+WITH
+    arrayFilter(
+        (seq, member) -> member = '1',
+        range(first, toUInt32(first + size)),
+        arrayResize(splitByString('', members), size, if(members = '', '1', '0'))
+    ) AS seqs
 SELECT
     tenant_id,
     batch_id,
@@ -42,6 +48,7 @@ SELECT
         AS version
 FROM chunk_log
 ARRAY JOIN
-    range(first, toUInt32(first + size)) AS seq,
-    arrayResize(splitByChar('\x1f', provider_message_ids), size) AS provider_message_id,
-    arrayResize(splitByChar('\x1f', errors), size) AS error;
+    seqs AS seq,
+    arrayResize(splitByChar('\x1f', provider_message_ids), length(seqs))
+        AS provider_message_id,
+    arrayResize(splitByChar('\x1f', errors), length(seqs)) AS error;

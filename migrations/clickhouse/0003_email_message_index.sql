@@ -16,6 +16,12 @@ ORDER BY cityHash64(provider_message_id)
 SETTINGS non_replicated_deduplication_window = 1000;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS email_message_index_mv TO email_message_index AS
+WITH
+    arrayFilter(
+        (seq, member) -> member = '1',
+        range(first, toUInt32(first + size)),
+        arrayResize(splitByString('', members), size, if(members = '', '1', '0'))
+    ) AS seqs
 SELECT
     provider_message_id,
     tenant_id,
@@ -23,6 +29,7 @@ SELECT
     seq
 FROM chunk_log
 ARRAY JOIN
-    range(first, toUInt32(first + size)) AS seq,
-    arrayResize(splitByChar('\x1f', provider_message_ids), size) AS provider_message_id
+    seqs AS seq,
+    arrayResize(splitByChar('\x1f', provider_message_ids), length(seqs))
+        AS provider_message_id
 WHERE provider_message_ids != '' AND provider_message_id != '';

@@ -15,13 +15,19 @@ ENGINE = AggregatingMergeTree
 ORDER BY (tenant_id, batch_id, event)
 SETTINGS non_replicated_deduplication_window = 1000, index_granularity = 64;
 
--- Whole ranges go into the set at once, from the intake: reading the unfolded events
+-- Whole chunks go into the set at once, from the intake: reading the unfolded events
 -- instead would look at each of them once more.
 CREATE MATERIALIZED VIEW IF NOT EXISTS batch_stats_mv TO batch_stats AS
+WITH
+    arrayFilter(
+        (seq, member) -> member = '1',
+        range(first, toUInt32(first + size)),
+        arrayResize(splitByString('', members), size, if(members = '', '1', '0'))
+    ) AS members_seqs
 SELECT
     tenant_id,
     batch_id,
     event,
-    groupBitmapMergeState(bitmapBuild(range(first, toUInt32(first + size)))) AS seqs
+    groupBitmapMergeState(bitmapBuild(members_seqs)) AS seqs
 FROM chunk_log
 GROUP BY tenant_id, batch_id, event;

@@ -173,7 +173,7 @@ create index chunks_to_fold_idx on chunks (batch_id, no) where state = 'done' an
         folded_at is null;
 create index chunks_to_log_idx on chunks (folded_at) where folded_at is not null and
         logged_at is null;
-create index chunks_to_publish_idx on chunks (batch_id, no) where state = 'open' and
+create index chunks_to_publish_idx on chunks (batch_id, no) where state <> 'done' and
         published_at is null;
 create index chunks_unfinished_idx on chunks (batch_id) where state <> 'done' or
         folded_at is null;

@@ -30,8 +30,10 @@ class Server:
         binary = Path(sys.executable).with_name("nats-server")
         command = str(binary) if binary.exists() else shutil.which("nats-server")
         self.process = subprocess.Popen(
-            [command, "-js", "-a", "127.0.0.1", "-p", str(self.port)]
-            + ["-sd", str(self.folder), "-l", str(self.folder / "log")],
+            [
+                *(command, "-js", "-a", "127.0.0.1", "-p", str(self.port)),
+                *("-sd", str(self.folder), "-l", str(self.folder / "log")),
+            ]
         )
         until(self._answers)
 

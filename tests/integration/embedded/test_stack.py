@@ -10,8 +10,8 @@ import redis
 from clickhouse_connect import get_client
 
 from embedded.data_dir import choose_ports
-from embedded.process import gone
-from embedded.stack import Stack
+from embedded.process import StartError, gone
+from embedded.stack import NAMES, Stack
 from models.errors import ConflictError
 
 
@@ -80,6 +80,20 @@ def test_ports_are_remembered_and_yield_to_who_has_them(tmp_path: Path) -> None:
 
     assert second["a"] != first["a"]
     assert second["b"] == first["b"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_port_taken_meanwhile_is_named(own_stack: Stack, name: str) -> None:
+    """One sentence says which port it is and what to do; nothing else is touched."""
+    port = own_stack.ports[name]
+
+    with (
+        socket.create_server(("127.0.0.1", port)),
+        pytest.raises(StartError, match=f"{name} cannot start because port {port} is"),
+    ):
+        own_stack.start()
+
+    assert not [server for server in own_stack.servers if server.running]
 
 
 def test_a_pid_file_of_another_program_does_not_keep_postgres_down(

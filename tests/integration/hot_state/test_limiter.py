@@ -57,9 +57,11 @@ def most_above(taken, tokens, limit) -> float:
 @pytest.mark.parametrize("tokens", [1, 14])
 def test_the_rate_is_kept_and_used(server, client, tokens):
     """Four threads of two processes get what one would, to within 2 %."""
-    limit = Limit(140.0, 28.0)
+    limit = Limit(140.0, 70.0)
     buckets = [Bucket("system", Limit.of(1e6)), Bucket(f"config:{tokens}", limit)]
     limiters = [Limiter(client), Limiter(connect(server.url))] * 2
+    for limiter in limiters:
+        limiter.take(buckets, tokens)
     start = time.monotonic()
 
     taken = run(limiters, buckets, tokens, until=start + 2.5)
@@ -182,7 +184,17 @@ def test_what_can_never_be_taken_is_refused(client):
         limiter.take([Bucket("config", Limit(14.0, 14.0))], 15)
     with pytest.raises(ValueError, match="hold it"):
         limiter.take([Bucket("config", Limit(0.0, 14.0))], 1)
+
+
+def test_nothing_is_asked_for_where_nothing_limits(mortal):
+    """No bucket, or no tokens: no round trip either."""
+    limiter = Limiter(connect(mortal.url))
+    mortal.kill()
+
     assert limiter.take([], 1) == 0.0
+    assert limiter.take([Bucket("config", Limit.of(1.0))], 0) == 0.0
+    limiter.give_back([], 1)
+    assert not limiter._away
 
 
 @pytest.mark.parametrize("per_s", [3e6, 1e9])
@@ -230,18 +242,35 @@ def test_without_the_server_half_the_rate_is_shared(mortal, trouble):
         mortal.thaw()
 
 
-def test_what_was_let_through_meanwhile_is_charged(mortal, wait_until):
+def test_tokens_come_back_while_the_server_is_away(mortal, wait_until):
+    """They were this process's own, and are again."""
+    bucket = Bucket("config", Limit(20.0, 20.0))
+    limiter = Limiter(connect(mortal.url))
+    limiter.take([bucket], 1)
+    mortal.kill()
+    wait_until(lambda: limiter.take([bucket], 5) == 0.0)
+
+    limiter.give_back([bucket], 5)
+    limiter._away = False
+    limiter.give_back([bucket], 0.001)
+
+    assert limiter._away
+    assert limiter.take([bucket], 5) == 0.0
+
+
+def test_what_was_let_through_meanwhile_is_charged(client, wait_until):
     """A full bucket on top of it would be more than the burst."""
     bucket = Bucket("config", Limit(20.0, 20.0))
-    limiter = Limiter(connect(mortal.url, timeout_s=0.1))
-    limiter.take([bucket], 1)
-    wait_until(lambda: limiter.take([bucket], 1) == 0.0)
-    mortal.freeze()
+    limiter = Limiter(client)
+    limiter._leave()
+    limiter._ask_at = math.inf
     wait_until(lambda: limiter.take([bucket], 10) == 0.0)
-    mortal.thaw()
+    run_id = client.get(keys.LIFETIME).split()[0]
+    full = {"tokens": 20, "at": time.time_ns() // 1000, "run": run_id}
+    client.hset("bucket:config", mapping=full)
 
     limiter._ask_at = 0.0
     assert limiter.take([bucket], 0.001) == 0.0
-    assert not limiter._away
 
+    assert not limiter._away
     assert limiter.take([bucket], 20) > 0.1

@@ -2,16 +2,11 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
 
-import psycopg2
 import pytest
 
 from models.errors import (
-    ConflictError,
     InvalidInputError,
-    NeighbourUnavailableError,
-    NotFoundError,
 )
 from models.queries.uploads import take_part
 from models.recipients import Block

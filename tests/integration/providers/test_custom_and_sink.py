@@ -126,7 +126,7 @@ def test_without_keys_the_sink_counts_each_call(start_sink, provider_of):
         ({"status": 422}, "failed", 0),
         ({"hang": True}, "unanswered", 0),
         ({"resetAfterAccept": True}, "unanswered", 3),
-        ({"latencyMs": 5000}, "unanswered", 3),
+        ({"latencyMs": 60_000}, "unanswered", 3),
     ],
 )
 def test_a_misbehaviour_holds_as_often_as_asked(

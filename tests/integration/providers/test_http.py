@@ -271,8 +271,9 @@ def test_a_server_that_says_close_is_taken_at_its_word(session, endpoint):
     assert server.connections == 2
 
 
-def test_many_threads_share_a_session(session, endpoint):
-    """Each answer goes to who asked, and connections are kept."""
+def test_many_threads_share_a_session(session, endpoint, monkeypatch):
+    """Each answer goes to who asked; only so many idle connections are kept."""
+    monkeypatch.setattr(http_door, "MAX_IDLE", 3)
 
     def echo(visit):
         while request := visit.take():
@@ -294,7 +295,17 @@ def test_many_threads_share_a_session(session, endpoint):
     with ThreadPoolExecutor(20) as threads:
         assert all(threads.map(work, range(20)))
 
-    assert server.connections <= 20
+    assert all(len(idle) <= 3 for idle in session._idle.values())
+
+
+def test_a_call_whose_time_is_over_is_not_begun(session, endpoint):
+    """Nothing leaves, so nothing was taken."""
+    server = endpoint(serve_for_ever)
+
+    found = post(session, server.url, deadline_s=0)
+
+    assert isinstance(found, NotSent)
+    assert server.requests == []
 
 
 def test_a_header_with_a_line_break_is_a_fault_of_the_program(session, endpoint):

@@ -87,11 +87,11 @@ def test_a_line_break_in_a_header_fails_the_recipient(content, line_break):
 
 def test_data_is_rendered_wherever_it_holds_a_template():
     """Objects, arrays and constants keep their shape; messages share no slots."""
-    data = {"user": {"id": "{{id}}", "k": 1}, "tags": ["{{id}}", "x", {"n": None}]}
+    data = {"user": {"id": "{{id}}", "k": 1}, "tags": ["{{id}}", "x", {"n": None}, [1]]}
     found = render({"data": data}, {"id": "1"}, {"id": "2"})
 
     assert [m["data"] for m in found.messages] == [
-        {"user": {"id": i, "k": 1}, "tags": [i, "x", {"n": None}]} for i in "12"
+        {"user": {"id": i, "k": 1}, "tags": [i, "x", {"n": None}, [1]]} for i in "12"
     ]
 
 

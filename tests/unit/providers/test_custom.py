@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from models.capabilities import capabilities
 from models.errors import InvalidInputError
 from models.outcome import Answer
 from providers import registry
@@ -154,7 +155,7 @@ def test_an_unreadable_retry_after_is_none():
 def test_a_wrong_setting_is_refused_by_its_name(settings, field):
     """Before anything is sent."""
     with pytest.raises(InvalidInputError) as refused:
-        registry.validate("custom", settings)
+        capabilities("custom", settings)
 
     assert refused.value.field == field
 

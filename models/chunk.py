@@ -1,0 +1,280 @@
+"""A row of the ledger, and the rules by which one holder may change it.
+
+Pure: what Postgres keeps is read into a `Chunk`, changed here, and written back by
+one guarded statement (`models.queries.ledger`). Rules are design section 5.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from models import bits
+from models.outcome import Answer, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class CallIntent:
+    """A call that was begun, or is about to be, and has no answer yet.
+
+    Attributes:
+        no: The call's number in its chunk, from 1; part of its idempotency key.
+        members: The positions it carries, as a set; fixed for ever.
+        account: Who calls; a key means something to this account only.
+        begun_at: When it was first begun, in seconds since the epoch.
+    """
+
+    no: int
+    members: int
+    account: str
+    begun_at: float
+
+    def key(self, batch_id: str, chunk_no: int) -> str:
+        """Return the idempotency key: nothing of the content is in it."""
+        return f"{batch_id}:{chunk_no}:{self.no}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the shape kept in `chunks.in_call`."""
+        return {
+            "no": self.no,
+            "members": f"{self.members:x}",
+            "account": self.account,
+            "begun_at": self.begun_at,
+        }
+
+    @classmethod
+    def of_json(cls, value: Mapping[str, Any]) -> "CallIntent":
+        """Read what `to_json` wrote."""
+        return cls(
+            no=value["no"],
+            members=int(value["members"], 16),
+            account=value["account"],
+            begun_at=value["begun_at"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What the ledger says of one chunk; sets of positions as in `models.bits`.
+
+    Whoever is in no call and in none of the five outcomes is *open*; nobody is in
+    two. `doubt` are those for whom a call was ever made without an answer.
+    """
+
+    batch_id: str
+    no: int
+    first: int
+    size: int
+    token: int = 0
+    crashes: int = 0
+    calls: int = 0
+    in_call: tuple[CallIntent, ...] = ()
+    sent: int = 0
+    failed: int = 0
+    unknown: int = 0
+    suppressed: int = 0
+    cancelled: int = 0
+    doubt: int = 0
+    late: int = 0
+    provider_ids: Mapping[int, str] = field(default_factory=dict)
+    errors: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def decided(self) -> int:
+        """Return the positions that have an outcome."""
+        return self.sent | self.failed | self.unknown | self.suppressed | self.cancelled
+
+    @property
+    def calling(self) -> int:
+        """Return the positions in a call that has no answer."""
+        found = 0
+        for call in self.in_call:
+            found |= call.members
+        return found
+
+    @property
+    def open(self) -> int:
+        """Return the positions that may be called."""
+        return bits.everyone(self.size) & ~self.decided & ~self.calling
+
+    @property
+    def outcome(self) -> Outcome:
+        """Return what a record in Dragonfly says of this chunk."""
+        return Outcome(
+            sent=self.sent,
+            failed=self.failed,
+            unknown=self.unknown,
+            suppressed=self.suppressed,
+            provider_ids=self.provider_ids,
+            errors=self.errors,
+        )
+
+
+def taken_by(chunk: Chunk, token: int) -> Chunk:
+    """Return the chunk as the holder of `token` writes it."""
+    return replace(chunk, token=token)
+
+
+def begun(chunk: Chunk, calls: Sequence[int], *, account: str, at: float) -> Chunk:
+    """Return the chunk with calls to these sets of members declared."""
+    intents = tuple(
+        CallIntent(chunk.calls + number, members, account, at)
+        for number, members in enumerate(calls, start=1)
+    )
+    return replace(
+        chunk, in_call=chunk.in_call + intents, calls=chunk.calls + len(calls)
+    )
+
+
+def left_out(
+    chunk: Chunk, *, suppressed: int = 0, failed: Mapping[int, str] | None = None
+) -> Chunk:
+    """Return the chunk without those who must not be called at all.
+
+    Only who is open, and was never in doubt, can be left out: somebody who may have
+    got a message is not *failed* or *suppressed*.
+    """
+    may = chunk.open & ~chunk.doubt
+    suppressed &= may
+    reasons = {
+        position: reason
+        for position, reason in (failed or {}).items()
+        if (may & ~suppressed) >> position & 1
+    }
+    unable = chunk.open & chunk.doubt & bits.of_positions(failed or ())
+    return replace(
+        chunk,
+        suppressed=chunk.suppressed | suppressed,
+        failed=chunk.failed | bits.of_positions(reasons),
+        unknown=chunk.unknown | unable,
+        errors={**chunk.errors, **reasons},
+    )
+
+
+def answered(chunk: Chunk, call: CallIntent, answer: Answer, *, keyed: bool) -> Chunk:
+    """Return the chunk after a provider's answer to one of its calls.
+
+    Accepted beats refused beats none. Without a key, no answer is *unknown* at once.
+    With a key the call stays, to be repeated as it is; and while it is in doubt, a
+    refusal of the whole call proves nothing about the first one (rules 5, 6).
+    """
+    places = bits.positions(call.members)
+    sent = _placed(places, answer.accepted)
+    failed = {places[member]: why for member, why in answer.failed.items()}
+    none = _placed(places, answer.unanswered)
+    if keyed:
+        in_doubt = bool(call.members & chunk.doubt)
+        nothing_new = in_doubt and not answer.taken_up
+        if none or nothing_new:
+            return replace(chunk, doubt=chunk.doubt | call.members)
+    rest = _without(chunk, call)
+    refused = bits.of_positions(failed)
+    # Who was ever in doubt without a key may have been sent to by the first call.
+    liars = refused & chunk.doubt if not keyed else 0
+    ids = {
+        places[member]: provider_id
+        for member, provider_id in enumerate(answer.provider_ids)
+        if provider_id is not None
+        and (sent == call.members or sent >> places[member] & 1)
+    }
+    return replace(
+        rest,
+        sent=rest.sent | sent,
+        failed=rest.failed | (refused & ~liars),
+        unknown=rest.unknown | none | liars,
+        doubt=rest.doubt | none,
+        provider_ids={**rest.provider_ids, **ids},
+        errors={**rest.errors, **failed, **_unanswered(none, answer.reason)},
+    )
+
+
+def recorded(chunk: Chunk, record: Outcome, *, keyed: bool) -> Chunk:
+    """Return the chunk after what its last holder had put into Dragonfly.
+
+    A call of which the record knows anything was answered. Under a key, those of its
+    members that the record does not name were refused, so they are open; without
+    one they stay in call, and their taker gives them up.
+    """
+    news = chunk.calling & record.answered
+    if not news:
+        return chunk
+    sent = news & record.sent
+    failed = news & record.failed & ~record.sent
+    left = (
+        call if not call.members & news else replace(call, members=call.members & ~news)
+        for call in chunk.in_call
+        if not call.members & news or not keyed
+    )
+    return replace(
+        chunk,
+        in_call=tuple(call for call in left if call.members),
+        sent=chunk.sent | sent,
+        failed=chunk.failed | failed,
+        provider_ids={**chunk.provider_ids, **_of(record.provider_ids, sent)},
+        errors={**chunk.errors, **_of(record.errors, failed)},
+    )
+
+
+def given_up(chunk: Chunk, calls: Iterable[CallIntent], reason: str) -> Chunk:
+    """Return the chunk with these calls' members unknown: nobody calls them again."""
+    for call in calls:
+        chunk = replace(
+            _without(chunk, call),
+            unknown=chunk.unknown | call.members,
+            doubt=chunk.doubt | call.members,
+            errors={**chunk.errors, **_unanswered(call.members, reason)},
+        )
+    return chunk
+
+
+def with_late_facts(chunk: Chunk) -> Chunk:
+    """Return the chunk with those sent whom a former holder knew to be sent."""
+    facts = chunk.late & (chunk.open | chunk.unknown)
+    return replace(chunk, sent=chunk.sent | facts, unknown=chunk.unknown & ~facts)
+
+
+def ended(chunk: Chunk, *, cancelled: bool, reason: str = "") -> Chunk:
+    """Return the chunk with everybody decided: the batch, or the job, is over.
+
+    Who is in a call, or was ever in doubt, becomes *unknown*; the others are
+    cancelled with the batch, or fail with `reason`.
+    """
+    chunk = given_up(chunk, chunk.in_call, reason)
+    doubted = chunk.open & chunk.doubt
+    rest = chunk.open & ~chunk.doubt
+    errors = dict.fromkeys(bits.positions(rest), reason) if reason else {}
+    return replace(
+        chunk,
+        unknown=chunk.unknown | doubted,
+        cancelled=chunk.cancelled | (rest if cancelled else 0),
+        failed=chunk.failed | (0 if cancelled else rest),
+        errors={**chunk.errors, **errors},
+    )
+
+
+def _without(chunk: Chunk, call: CallIntent) -> Chunk:
+    return replace(
+        chunk, in_call=tuple(other for other in chunk.in_call if other.no != call.no)
+    )
+
+
+def _placed(places: Sequence[int], members: int) -> int:
+    if members == bits.everyone(len(places)):
+        return bits.of_positions(places) if _gaps(places) else _run(places)
+    return bits.of_positions(places[member] for member in bits.positions(members))
+
+
+def _gaps(places: Sequence[int]) -> bool:
+    return not places or places[-1] - places[0] + 1 != len(places)
+
+
+def _run(places: Sequence[int]) -> int:
+    return bits.everyone(len(places)) << places[0]
+
+
+def _of(texts: Mapping[int, str], members: int) -> dict[int, str]:
+    return {at: value for at, value in texts.items() if members >> at & 1}
+
+
+def _unanswered(members: int, reason: str) -> dict[int, str]:
+    text = reason or "A call was made and no answer came."
+    return dict.fromkeys(bits.positions(members), text) if members else {}

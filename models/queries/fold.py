@@ -1,0 +1,248 @@
+"""Folding the ledger's done rows into recipients and counters, and finishing batches.
+
+The fold reads the ledger's own row, so it needs no other server; records in Dragonfly
+only help rows whose holder is gone (docs/decisions).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+# Planners have been wrong about the size of a fold once too often: each recipient is
+# found by its key, whatever the statistics say today.
+_BY_KEY = (
+    "set local enable_seqscan = off",
+    "set local enable_hashjoin = off",
+    "set local enable_mergejoin = off",
+    "set local jit = off",
+)
+# Counters move by what each row's status before and is, read in the one statement that
+# moves it: early events and second folds are counted once.
+_FOLD = text(
+    """
+    with due as materialized (
+        select batch_id, no, tenant_id, first, last,
+            sent, failed, unknown, suppressed, cancelled, provider_ids, errors
+        from chunks
+        where state = 'done' and folded_at is null
+        order by batch_id, no limit :chunks
+        for no key update skip locked
+    ), moved as (
+        update recipients r
+        set status = item.status,
+            provider_message_id = coalesce(
+                item.provider_message_id, r.provider_message_id
+            ),
+            error = case when item.status in ('failed', 'unknown')
+                then item.error end
+        from due
+        cross join lateral (
+            select seats.seq, seats.provider_message_id,
+                case
+                when get_bit(due.sent, seats.seq - due.first) = 1 then 'sent'
+                when get_bit(due.failed, seats.seq - due.first) = 1 then 'failed'
+                when get_bit(due.unknown, seats.seq - due.first) = 1 then 'unknown'
+                when get_bit(due.suppressed, seats.seq - due.first) = 1
+                    then 'suppressed'
+                else 'cancelled'
+                end::recipient_status as status,
+                due.errors ->> (seats.seq - due.first)::text as error
+            from rows from (
+                generate_series(due.first, due.last), unnest(due.provider_ids)
+            ) as seats(seq, provider_message_id)
+        ) item
+        where r.batch_id = due.batch_id and r.seq = item.seq
+            and r.status < item.status
+        returning r.batch_id, old.status as before, new.status as after
+    ), counted as (
+        select batch_id, before, after, count(*) as n from moved group by 1, 2, 3
+    ), change as (
+        select batch_id,
+            coalesce(sum(n) filter (where after >= 'sent'), 0)
+                - coalesce(sum(n) filter (where before >= 'sent'), 0) as sent,
+            coalesce(sum(n) filter (where after = 'failed'), 0)
+                - coalesce(sum(n) filter (where before = 'failed'), 0) as failed,
+            coalesce(sum(n) filter (where after = 'unknown'), 0)
+                - coalesce(sum(n) filter (where before = 'unknown'), 0) as unknown,
+            coalesce(sum(n) filter (where after = 'suppressed'), 0)
+                - coalesce(sum(n) filter (where before = 'suppressed'), 0)
+                as suppressed,
+            coalesce(sum(n) filter (where after = 'cancelled'), 0)
+                - coalesce(sum(n) filter (where before = 'cancelled'), 0) as cancelled
+        from counted group by batch_id
+    ), totals as (
+        update batches b
+        set sent = b.sent + change.sent,
+            failed = b.failed + change.failed,
+            unknown = b.unknown + change.unknown,
+            suppressed = b.suppressed + change.suppressed,
+            cancelled = b.cancelled + change.cancelled
+        from change where b.id = change.batch_id
+    )
+    update chunks c set folded_at = clock_timestamp(), logged_at = null
+    from due where c.batch_id = due.batch_id and c.no = due.no
+    returning c.batch_id, c.no, c.token
+    """
+)
+# Rules 9 and 10: no row open, claimed or unfolded, and nobody unknown who is still
+# to be tried again.
+_COMPLETE = text(
+    """
+    update batches b
+    set status = case when b.status = 'cancelled' then b.status else 'completed' end,
+        finished_at = clock_timestamp()
+    where (
+            b.status in ('processing', 'paused')
+            or (b.status = 'cancelled' and b.finished_at is null)
+        )
+        and b.started_at is not null
+        and not exists (
+            select 1 from chunks c
+            where c.batch_id = b.id and (c.state <> 'done' or c.folded_at is null)
+        )
+        and not (
+            b.status <> 'cancelled'
+            and b.sealed->>'policy' = 'at_least_once'
+            and b.unknown > 0
+            and exists (
+                select 1 from chunks c
+                where c.batch_id = b.id and bit_count(c.unknown) > 0
+                    and c.reopened < :reopens
+            )
+        )
+    returning b.id
+    """
+)
+_TO_LOG = text(
+    """
+    select c.batch_id, c.tenant_id, b.config_id, c.no, c.first, c.last, c.token,
+        coalesce(c.published_at, b.started_at) as queued_at, c.done_at, c.folded_at,
+        c.sent, c.failed, c.unknown, c.suppressed, c.cancelled,
+        c.provider_ids, c.errors
+    from chunks c join batches b on b.id = c.batch_id
+    where c.folded_at is not null and c.logged_at is null
+    order by c.folded_at limit :chunks
+    """
+)
+_WAITING_TO_LOG = text(
+    """
+    select coalesce(sum(c.last - c.first + 1), 0) as recipients,
+        coalesce(
+            extract(epoch from clock_timestamp() - min(c.folded_at)), 0
+        )::float as oldest_s,
+        count(*) as chunks
+    from (
+        select first, last, folded_at from chunks
+        where folded_at is not null and logged_at is null
+        order by folded_at limit 10000
+    ) c
+    """
+)
+# A row that before folded again meanwhile has another `folded_at` and is logged again.
+_LOGGED = text(
+    """
+    update chunks c set logged_at = clock_timestamp()
+    from unnest(
+        cast(:batch_ids as uuid[]), cast(:nos as int[]),
+        cast(:folded as timestamptz[])
+    ) as l(batch_id, no, folded_at)
+    where c.batch_id = l.batch_id and c.no = l.no and c.folded_at = l.folded_at
+    """
+)
+_CLAIMED_OVER = text(
+    """
+    select c.batch_id, c.no, c.token from chunks c
+    where c.state = 'claimed'
+        and c.lease_until < clock_timestamp() - make_interval(secs => :margin_s)
+    order by c.lease_until limit 500
+    """
+)
+_STATES = text(
+    """
+    select no, token, state, folded_at is not null as folded,
+        last - first + 1 as size
+    from chunks where batch_id = :batch_id and no = any(:nos)
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A chunk that before folded: its record in Dragonfly is needed no more."""
+
+    batch_id: str
+    no: int
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingToLog:
+    """How much the event log is behind.
+
+    Attributes:
+        recipients: In folded chunks that were not logged yet.
+        oldest_s: Seconds since the oldest of them before folded.
+        chunks: How many chunks they are; counted up to 10,000.
+    """
+
+    recipients: int
+    oldest_s: float
+    chunks: int
+
+
+def fold(connection: Connection, *, chunks: int) -> list[Folded]:
+    """Fold up to so many done chunks; a second fold of a row changes nothing.
+
+    Two at once share the work: each skips the rows that the other has locked.
+    """
+    for setting in _BY_KEY:
+        connection.exec_driver_sql(setting)
+    rows = connection.execute(_FOLD, {"chunks": chunks})
+    return [Folded(str(row.batch_id), row.no, row.token) for row in rows]
+
+
+def complete_batches(connection: Connection, *, reopens: int) -> list[str]:
+    """Finish the batches that have nothing left to do; returns their ids."""
+    rows = connection.execute(_COMPLETE, {"reopens": reopens})
+    return [str(row.id) for row in rows]
+
+
+def waiting_to_log(connection: Connection) -> WaitingToLog:
+    """Return how much before folded and not logged yet."""
+    row = connection.execute(_WAITING_TO_LOG).one()
+    return WaitingToLog(int(row.recipients), row.oldest_s, row.chunks)
+
+
+def chunks_to_log(connection: Connection, *, chunks: int) -> list[dict[str, Any]]:
+    """Return folded rows for the event log, oldest first, bits as text."""
+    rows = connection.execute(_TO_LOG, {"chunks": chunks})
+    return [dict(row) for row in rows.mappings()]
+
+
+def mark_logged(connection: Connection, rows: list[dict[str, Any]]) -> None:
+    """Note that the event log holds these rows as they were read."""
+    connection.execute(
+        _LOGGED,
+        {
+            "batch_ids": [row["batch_id"] for row in rows],
+            "nos": [row["no"] for row in rows],
+            "folded": [row["folded_at"] for row in rows],
+        },
+    )
+
+
+def claims_over(
+    connection: Connection, *, margin_s: float
+) -> list[tuple[str, int, int]]:
+    """Return claimed rows whose lease ended by itself, as (batch, no, token)."""
+    rows = connection.execute(_CLAIMED_OVER, {"margin_s": margin_s})
+    return [(str(row.batch_id), row.no, row.token) for row in rows]
+
+
+def chunk_states(
+    connection: Connection, batch_id: str, nos: list[int]
+) -> dict[int, dict[str, Any]]:
+    """Return token, state, folded and size of these chunks, by number."""
+    rows = connection.execute(_STATES, {"batch_id": batch_id, "nos": nos})
+    return {row["no"]: dict(row) for row in rows.mappings()}

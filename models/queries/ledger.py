@@ -1,0 +1,401 @@
+"""The ledger's statements: who may call whom is decided here and nowhere else.
+
+Each is one statement on one row, guarded by its token; 0 rows means that the caller
+has lost the row, or never had it (design, section 5).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import Connection, text
+
+from models import bits
+from models.chunk import CallIntent, Chunk
+
+_ROW = """
+    c.batch_id, c.no, c.first, c.last, c.state, c.token, c.crashes, c.calls,
+    c.in_call, c.sent, c.failed, c.unknown, c.suppressed, c.cancelled, c.doubt,
+    c.late, c.provider_ids, c.errors
+"""
+
+# An untouched chunk is claimed and its first calls are declared in one statement;
+# what any earlier holder touched is claimed with nothing new in call. A lease that
+# ended by itself counts as a crash; one that its holder ended (null) does not.
+_CLAIM = text(
+    f"""
+    update chunks c
+    set state = 'claimed',
+        token = c.token + 1,
+        claim_id = :claim_id,
+        lease_until = clock_timestamp() + make_interval(secs => :lease_s),
+        not_before = null,
+        crashes = c.crashes
+            + (c.state = 'claimed' and c.lease_until is not null)::int,
+        in_call = case when c.token = 0 then cast(:in_call as jsonb)
+            else c.in_call end,
+        calls = case when c.token = 0 then :calls else c.calls end,
+        failed = case when c.token = 0 then cast(:failed as varbit)
+            else c.failed end,
+        suppressed = case when c.token = 0 then cast(:suppressed as varbit)
+            else c.suppressed end,
+        errors = case when c.token = 0 then cast(:errors as jsonb) else c.errors end
+    from batches b join send_configs g on g.id = b.config_id
+    where c.batch_id = :batch_id and c.no = :no and b.id = c.batch_id
+        and (c.not_before is null or c.not_before <= clock_timestamp())
+        and (
+            (c.state = 'open' and b.status = 'processing' and g.held_reason is null)
+            or (
+                c.state = 'claimed'
+                and (
+                    c.lease_until is null
+                    or c.lease_until
+                        < clock_timestamp() - make_interval(secs => :margin_s)
+                )
+            )
+        )
+    returning {_ROW}, b.status
+    """
+)
+_CLAIMED_AS = text(
+    f"""
+    select {_ROW}, b.status
+    from chunks c join batches b on b.id = c.batch_id
+    where c.batch_id = :batch_id and c.no = :no and c.claim_id = :claim_id
+    """
+)
+_IN_CALL = text(
+    f"""
+    select {_ROW} from chunks c
+    where c.batch_id = :batch_id and c.no = :no and c.state = 'claimed'
+    """
+)
+_LOOK = text(
+    """
+    select c.state, b.status, g.held_reason,
+        greatest(
+            0,
+            extract(epoch from c.not_before - clock_timestamp()),
+            extract(epoch from c.lease_until - clock_timestamp()) + :margin_s
+        )::float as wait_s
+    from chunks c
+    join batches b on b.id = c.batch_id
+    join send_configs g on g.id = b.config_id
+    where c.batch_id = :batch_id and c.no = :no
+    """
+)
+# The next calls are declared only while the batch is processing and its config not
+# held. What a former holder knew to be sent (`late`) outranks *unknown*.
+_ADVANCE = text(
+    """
+    update chunks c
+    set state = cast(
+            case when :goes_on and b.status = 'processing' and g.held_reason is null
+            then 'claimed' else :state end as chunk_state
+        ),
+        in_call = case when :goes_on and b.status = 'processing'
+            and g.held_reason is null then cast(:next as jsonb)
+            else cast(:in_call as jsonb) end,
+        calls = case when :goes_on and b.status = 'processing'
+            and g.held_reason is null then :calls else c.calls end,
+        lease_until = case when :goes_on and b.status = 'processing'
+            and g.held_reason is null
+            then clock_timestamp() + make_interval(secs => :lease_s) end,
+        not_before = case when cast(:wait_s as float) > 0
+            then clock_timestamp() + make_interval(secs => :wait_s) end,
+        published_at = case when :unpublish or b.status = 'paused' then null
+            else c.published_at end,
+        epoch = c.epoch + (:unpublish or b.status = 'paused')::int,
+        sent = cast(:sent as varbit) | (cast(:unknown as varbit) & c.late),
+        failed = cast(:failed as varbit),
+        unknown = cast(:unknown as varbit) & ~c.late,
+        suppressed = cast(:suppressed as varbit),
+        cancelled = cast(:cancelled as varbit),
+        doubt = c.doubt | cast(:doubt as varbit),
+        provider_ids = :provider_ids,
+        errors = cast(:errors as jsonb),
+        dead = :dead,
+        done_at = case when :state = 'done' then clock_timestamp() end,
+        folded_at = null
+    from batches b join send_configs g on g.id = b.config_id
+    where c.batch_id = :batch_id and c.no = :no and b.id = c.batch_id
+        and c.state = 'claimed' and c.token = :token
+    returning c.state, c.in_call <> '[]' as calling, c.lease_until is not null as held,
+        b.status
+    """
+)
+_UNPUBLISH = text(
+    """
+    update chunks c
+    set published_at = null, epoch = c.epoch + 1,
+        not_before = case when cast(:wait_s as float) > 0
+            then clock_timestamp() + make_interval(secs => :wait_s) end
+    where c.batch_id = :batch_id and c.no = :no and c.state = 'open'
+        and c.epoch = :epoch
+    """
+)
+# Facts about people that nobody is calling now: *unknown* gives way to *sent*, and
+# the row is folded again. The rest waits in `late` for the row's present holder.
+_LATE = text(
+    """
+    update chunks c
+    set late = c.late | f.sent,
+        sent = c.sent | (c.unknown & f.sent),
+        unknown = c.unknown & ~f.sent,
+        folded_at = case when c.state = 'done' and bit_count(c.unknown & f.sent) > 0
+            then null else c.folded_at end,
+        logged_at = case when c.state = 'done' and bit_count(c.unknown & f.sent) > 0
+            then null else c.logged_at end
+    from (select cast(:sent as varbit) as sent) f
+    where c.batch_id = :batch_id and c.no = :no
+    """
+)
+_CLOSE_CANCELLED = text(
+    """
+    update chunks c
+    set state = 'done', done_at = clock_timestamp(), folded_at = null,
+        sent = c.sent | (c.late & rest.who),
+        unknown = c.unknown | (c.doubt & rest.who & ~c.late),
+        cancelled = c.cancelled | (rest.who & ~c.doubt & ~c.late)
+    from (
+        select o.batch_id, o.no,
+            ~(o.sent | o.failed | o.unknown | o.suppressed | o.cancelled) as who
+        from chunks o join batches b on b.id = o.batch_id
+        where o.state = 'open' and b.status = 'cancelled'
+        order by o.batch_id, o.no limit 1000
+        for no key update of o skip locked
+    ) rest
+    where c.batch_id = rest.batch_id and c.no = rest.no and c.state = 'open'
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """What an advance found.
+
+    Attributes:
+        done: The row is done: the message may be acknowledged.
+        goes_on: The next calls were declared: they may begin.
+        status: The batch's status.
+    """
+
+    done: bool
+    goes_on: bool
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Why a chunk could not be claimed.
+
+    Attributes:
+        state: `open`, `claimed` or `done`; none where there is no such row.
+        status: The batch's status.
+        held_reason: Why its config is held, if it is.
+        wait_s: Seconds until it may be claimed.
+    """
+
+    state: str | None
+    status: str = ""
+    held_reason: str | None = None
+    wait_s: float = 0.0
+
+
+def claim(
+    connection: Connection,
+    chunk: Chunk,
+    claim_id: UUID,
+    *,
+    lease_s: float,
+    margin_s: float,
+) -> tuple[Chunk, str] | None:
+    """Claim a chunk, declaring `chunk.in_call` if nobody ever held it before.
+
+    Returns the row as it is now, with the batch's status; none if it cannot be
+    claimed (see `look`). When the reply was lost, ask `claimed_as`, never assume.
+    """
+    row = (
+        connection.execute(
+            _CLAIM,
+            {
+                **_key(chunk),
+                "claim_id": claim_id,
+                "lease_s": lease_s,
+                "margin_s": margin_s,
+                "in_call": _calls(chunk.in_call),
+                "calls": chunk.calls,
+                "failed": bits.to_bit_string(chunk.failed, chunk.size),
+                "suppressed": bits.to_bit_string(chunk.suppressed, chunk.size),
+                "errors": _texts(chunk.errors),
+            },
+        )
+        .mappings()
+        .first()
+    )
+    return (_chunk(row), row["status"]) if row else None
+
+
+def claimed_as(
+    connection: Connection, chunk: Chunk, claim_id: UUID
+) -> tuple[Chunk, str] | None:
+    """Return the row if the claim whose reply was lost had been committed."""
+    row = (
+        connection.execute(_CLAIMED_AS, {**_key(chunk), "claim_id": claim_id})
+        .mappings()
+        .first()
+    )
+    return (_chunk(row), row["status"]) if row else None
+
+
+def in_call(connection: Connection, batch_id: str, no: int) -> Chunk | None:
+    """Return a claimed row as it is, without claiming it."""
+    row = (
+        connection.execute(_IN_CALL, {"batch_id": batch_id, "no": no})
+        .mappings()
+        .first()
+    )
+    return _chunk(row) if row else None
+
+
+def look(connection: Connection, batch_id: str, no: int, *, margin_s: float) -> Seen:
+    """Say why a chunk cannot be claimed now."""
+    row = (
+        connection.execute(
+            _LOOK, {"batch_id": batch_id, "no": no, "margin_s": margin_s}
+        )
+        .mappings()
+        .first()
+    )
+    return Seen(**row) if row else Seen(state=None)
+
+
+def advance(
+    connection: Connection,
+    held: Chunk,
+    *,
+    then: Chunk | None,
+    lease_s: float,
+    wait_s: float = 0.0,
+    unpublish: bool = False,
+    dead: bool = False,
+) -> Advanced | None:
+    """Write what was answered; go on with `then`, which has the next calls declared.
+
+    Without `then`, or when the batch no longer runs, the row is *done* if everybody
+    is decided; stays claimed, its lease ended, if a call is still in doubt; else it
+    is *open* again, not before `wait_s`. None: the row is another holder's now.
+    """
+    state = "open"
+    if held.in_call:
+        state = "claimed"
+    elif not held.open:
+        state = "done"
+    ids = [held.provider_ids.get(at) for at in range(held.size)]
+    row = (
+        connection.execute(
+            _ADVANCE,
+            {
+                **_key(held),
+                "token": held.token,
+                "state": state,
+                "goes_on": then is not None,
+                "next": _calls(then.in_call if then else ()),
+                "in_call": _calls(held.in_call),
+                "calls": then.calls if then else held.calls,
+                "lease_s": lease_s,
+                "wait_s": wait_s,
+                "unpublish": unpublish,
+                "dead": dead,
+                "sent": bits.to_bit_string(held.sent, held.size),
+                "failed": bits.to_bit_string(held.failed, held.size),
+                "unknown": bits.to_bit_string(held.unknown, held.size),
+                "suppressed": bits.to_bit_string(held.suppressed, held.size),
+                "cancelled": bits.to_bit_string(held.cancelled, held.size),
+                "doubt": bits.to_bit_string(held.doubt, held.size),
+                "provider_ids": ids if held.provider_ids else None,
+                "errors": _texts(held.errors),
+            },
+        )
+        .mappings()
+        .first()
+    )
+    if row is None:
+        return None
+    return Advanced(
+        done=row["state"] == "done", goes_on=row["held"], status=row["status"]
+    )
+
+
+def unpublish(
+    connection: Connection, batch_id: str, no: int, *, epoch: int, wait_s: float
+) -> bool:
+    """Take an open chunk back from the queue for `wait_s`; its message is acked."""
+    found = connection.execute(
+        _UNPUBLISH, {"batch_id": batch_id, "no": no, "epoch": epoch, "wait_s": wait_s}
+    )
+    return bool(found.rowcount)
+
+
+def add_late_facts(
+    connection: Connection, batch_id: str, no: int, *, sent: int, size: int
+) -> None:
+    """Take in that these were sent, from whoever no longer holds the row."""
+    connection.execute(
+        _LATE,
+        {"batch_id": batch_id, "no": no, "sent": bits.to_bit_string(sent, size)},
+    )
+
+
+def close_cancelled(connection: Connection) -> int:
+    """End the open rows of cancelled batches; the second time there are none.
+
+    A holder that gave its row back while the batch was being cancelled leaves such
+    a row behind.
+    """
+    return connection.execute(_CLOSE_CANCELLED).rowcount
+
+
+def _key(chunk: Chunk) -> dict[str, Any]:
+    return {"batch_id": chunk.batch_id, "no": chunk.no}
+
+
+def _calls(calls: tuple[CallIntent, ...]) -> str:
+    return orjson.dumps([call.to_json() for call in calls]).decode()
+
+
+def _texts(errors: Mapping[int, str]) -> str | None:
+    if not errors:
+        return None
+    return orjson.dumps(errors, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def _chunk(row: Mapping[Any, Any]) -> Chunk:
+    sets = {
+        name: bits.from_bit_string(row[name])
+        for name in (
+            "sent",
+            "failed",
+            "unknown",
+            "suppressed",
+            "cancelled",
+            "doubt",
+            "late",
+        )
+    }
+    ids = row["provider_ids"] or ()
+    return Chunk(
+        batch_id=str(row["batch_id"]),
+        no=row["no"],
+        first=row["first"],
+        size=row["last"] - row["first"] + 1,
+        token=row["token"],
+        crashes=row["crashes"],
+        calls=row["calls"],
+        in_call=tuple(CallIntent.of_json(call) for call in row["in_call"]),
+        provider_ids={at: value for at, value in enumerate(ids) if value is not None},
+        errors={int(at): why for at, why in (row["errors"] or {}).items()},
+        **sets,
+    )

@@ -1,0 +1,269 @@
+"""From a queued batch to published chunks: start, pages, marks."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import Connection, text
+
+from models.plan import Plan
+
+# The status, and every row of the ledger, in one statement: a second leader finds
+# no queued batch and changes nothing (rule 2).
+_START = text(
+    """
+    with due as (
+        select id from batches
+        where status = 'queued'
+            and (scheduled_at is null or scheduled_at <= clock_timestamp())
+        order by queued_at limit 20
+        for update skip locked
+    ), started as (
+        update batches b
+        set status = 'processing', started_at = clock_timestamp()
+        from due where b.id = due.id and b.status = 'queued'
+        returning b.id, b.tenant_id, b.recipients, (b.sealed->>'chunk')::int as size
+    ), grid as (
+        insert into chunks (
+            batch_id, tenant_id, no, first, last,
+            sent, failed, unknown, suppressed, cancelled, doubt, late
+        )
+        select id, tenant_id, no, first, last,
+            none, none, none, none, none, none, none
+        from started
+        cross join lateral generate_series(0, (recipients - 1) / size) as no
+        cross join lateral (
+            select no * size as first, least((no + 1) * size, recipients) - 1 as last
+        ) as range
+        cross join lateral (
+            select repeat('0', last - first + 1)::varbit as none
+        ) as bits
+    )
+    select id from started
+    """
+)
+# Open, or claimed by somebody who is gone: what a message can bring forward.
+_FREE = """c.state <> 'done' and (
+                c.state = 'open' or c.lease_until is null
+                or c.lease_until < clock_timestamp()
+            )"""
+_TO_EXPAND = text(
+    f"""
+    update batches b set expanded_at = clock_timestamp()
+    from send_configs g
+    where b.status = 'processing' and g.id = b.config_id and g.held_reason is null
+        and (b.expanded_at is null or b.expanded_at
+            < clock_timestamp() - make_interval(secs => :again_s))
+        and exists (
+            select 1 from chunks c
+            where c.batch_id = b.id and c.published_at is null
+                and {_FREE}
+                and (c.not_before is null or c.not_before <= clock_timestamp())
+        )
+    returning b.id
+    """
+)
+_PLAN = text(
+    """
+    select b.id, b.tenant_id, b.config_id, b.sealed, b.status, g.held_reason
+    from batches b join send_configs g on g.id = b.config_id
+    where b.id = :batch_id and b.sealed is not null
+    """
+)
+_CREDENTIALS = text("select credentials from send_configs where id = :config_id")
+_OUT = text(
+    """
+    select count(*) from chunks c join batches b on b.id = c.batch_id
+    where b.config_id = :config_id and b.status = 'processing'
+        and c.state <> 'done' and c.published_at is not null
+    """
+)
+_PAGE = text(
+    f"""
+    select c.no, c.first, c.last, c.epoch, people.addresses, people.variables
+    from (
+        select c.batch_id, c.no, c.first, c.last, c.epoch
+        from chunks c join batches b on b.id = c.batch_id
+        where c.batch_id = :batch_id and b.status = 'processing'
+            and c.published_at is null and {_FREE}
+            and (c.not_before is null or c.not_before <= clock_timestamp())
+        order by c.no limit :chunks
+    ) c
+    cross join lateral (
+        select json_agg(r.address order by r.seq)::text as addresses,
+            json_agg(r.variables order by r.seq)::text as variables
+        from recipients r
+        where r.batch_id = c.batch_id and r.seq between c.first and c.last
+    ) people
+    """
+)
+_RANGE = text(
+    """
+    select json_agg(address order by seq)::text as addresses,
+        json_agg(variables order by seq)::text as variables
+    from recipients
+    where batch_id = :batch_id and seq between :first and :last
+    """
+)
+_HAS_SUPPRESSIONS = text(
+    """
+    select exists (
+        select 1 from suppressions
+        where channel = :channel and (tenant_id = :tenant_id or tenant_id is null)
+    )
+    """
+)
+_SUPPRESSED = text(
+    """
+    select r.seq
+    from recipients r
+    join suppressions s on s.channel = :channel and s.address = r.address
+        and (s.tenant_id = :tenant_id or s.tenant_id is null)
+    where r.batch_id = :batch_id and r.seq between :first and :last
+    """
+)
+_SUPPRESSED_SINCE = text(
+    """
+    select tenant_id, channel, address from suppressions
+    where created_at > clock_timestamp() - make_interval(secs => :horizon_s)
+    """
+)
+_MARK = text(
+    """
+    update chunks c set published_at = clock_timestamp()
+    from unnest(cast(:nos as int[]), cast(:epochs as int[])) as p(no, epoch)
+    where c.batch_id = :batch_id and c.no = p.no and c.epoch = p.epoch
+        and c.published_at is null
+    """
+)
+_FAIL = text(
+    """
+    update batches b set status = 'failed', reason = :reason,
+        finished_at = clock_timestamp()
+    where b.id = :batch_id and b.status = 'processing'
+        and not exists (
+            select 1 from chunks c where c.batch_id = b.id and c.token > 0
+        )
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PageChunk:
+    """One open chunk, ready to be published.
+
+    Attributes:
+        no: Its number.
+        first: The seq of its first recipient.
+        size: How many recipients it has.
+        epoch: The decision to publish that this copy belongs to.
+        addresses: A JSON array of strings, by position.
+        variables: A JSON array of objects, by position.
+    """
+
+    no: int
+    first: int
+    size: int
+    epoch: int
+    addresses: str
+    variables: str
+
+
+def start_due_batches(connection: Connection) -> list[UUID]:
+    """Turn batches that are due from queued to processing, with all their chunks."""
+    return list(connection.execute(_START).scalars())
+
+
+def batches_to_expand(connection: Connection, *, again_s: float) -> list[UUID]:
+    """Return the batches with something to publish, each at most every `again_s`."""
+    return list(connection.execute(_TO_EXPAND, {"again_s": again_s}).scalars())
+
+
+def sealed_plan(connection: Connection, batch_id: str) -> Plan | None:
+    """Return a sealed batch's plan; none if there is no such batch."""
+    row = connection.execute(_PLAN, {"batch_id": batch_id}).mappings().first()
+    return Plan.of_row(dict(row)) if row else None
+
+
+def sealed_credentials(connection: Connection, config_id: str) -> bytes | None:
+    """Return a config's credentials as they are kept (see `models.credentials`)."""
+    found = connection.execute(_CREDENTIALS, {"config_id": config_id}).scalar_one()
+    return bytes(found) if found is not None else None
+
+
+def chunks_out(connection: Connection, config_id: str) -> int:
+    """Return how many chunks of a config are published and not yet done."""
+    return int(connection.execute(_OUT, {"config_id": config_id}).scalar_one())
+
+
+def next_page(connection: Connection, batch_id: str, *, chunks: int) -> list[PageChunk]:
+    """Return the next open, unpublished chunks with their recipients, as JSON."""
+    rows = connection.execute(_PAGE, {"batch_id": batch_id, "chunks": chunks})
+    return [
+        PageChunk(
+            no=row.no,
+            first=row.first,
+            size=row.last - row.first + 1,
+            epoch=row.epoch,
+            addresses=row.addresses,
+            variables=row.variables,
+        )
+        for row in rows
+    ]
+
+
+def recipients_range(
+    connection: Connection, batch_id: str, *, first: int, size: int
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """Return the addresses and variables of a range, by position."""
+    row = connection.execute(
+        _RANGE, {"batch_id": batch_id, "first": first, "last": first + size - 1}
+    ).one()
+    return orjson.loads(row.addresses), orjson.loads(row.variables)
+
+
+def suppressed_seqs(
+    connection: Connection, plan: Plan, first: int, last: int
+) -> set[int]:
+    """Return the seqs of a range whose addresses are on a suppression list."""
+    scope = {"channel": plan.channel, "tenant_id": plan.tenant_id}
+    if not connection.execute(_HAS_SUPPRESSIONS, scope).scalar_one():
+        return set()
+    found = connection.execute(
+        _SUPPRESSED,
+        {**scope, "batch_id": plan.batch_id, "first": first, "last": last},
+    )
+    return set(found.scalars())
+
+
+def suppressed_since(
+    connection: Connection, *, horizon_s: float
+) -> set[tuple[str | None, str, str]]:
+    """Return what was suppressed lately, as (tenant id, channel, address)."""
+    rows = connection.execute(_SUPPRESSED_SINCE, {"horizon_s": horizon_s})
+    return {
+        (str(row.tenant_id) if row.tenant_id else None, row.channel, row.address)
+        for row in rows
+    }
+
+
+def mark_published(
+    connection: Connection, batch_id: str, published: list[tuple[int, int]]
+) -> None:
+    """Note that these (no, epoch) are durably in the queue."""
+    connection.execute(
+        _MARK,
+        {
+            "batch_id": batch_id,
+            "nos": [no for no, _ in published],
+            "epochs": [epoch for _, epoch in published],
+        },
+    )
+
+
+def fail_batch(connection: Connection, batch_id: str, reason: str) -> bool:
+    """End a batch that cannot be sent at all; only while nobody was claimed."""
+    return bool(
+        connection.execute(_FAIL, {"batch_id": batch_id, "reason": reason}).rowcount
+    )

@@ -1,0 +1,103 @@
+"""`python -m scheduler`: one of the processes among which a leader is chosen."""
+
+import logging
+import signal
+import sys
+import threading
+from functools import partial
+
+from analytics import client as analytics_client
+from analytics.event_log import EventLog
+from brokers import JetStreamBroker, dispatch
+from brokers.errors import UnavailableError
+from hot_state import client as hot_state_client
+from hot_state.lock import Lease
+from hot_state.outcomes import Outcomes
+from models.database import Database
+from models.errors import InvalidInputError, NeighbourUnavailableError
+from models.jobs import SendChunk
+from scheduler import discovery, event_log, sync
+from scheduler.leader import Leader
+from scheduler.recovery import Recovery
+from scheduler.timetable import Duty, timetable
+from settings import Settings, load
+from telemetry import configure_logging
+
+log = logging.getLogger("batchsender.scheduler")
+
+#: ClickHouse may take this long over an insert; events wait in the ledger meanwhile.
+CLICKHOUSE_TIMEOUT_S = 30.0
+
+
+def main() -> int:
+    """Do the duties until SIGTERM or SIGINT; a duty under way is finished first."""
+    try:
+        settings = load()
+    except InvalidInputError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    configure_logging("scheduler", level=settings.log_level)
+    client = hot_state_client.connect(settings.dragonfly_url.get_secret_value())
+    lease = Lease(client, "leader", ttl_s=settings.leader_lease_s)
+    leader = Leader(lease)
+    plan = timetable(leader, duties(settings, Outcomes(client)))
+    stopping = threading.Event()
+    for wanted in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(wanted, lambda *_: stopping.set())
+    plan.start()
+    stopping.wait()
+    plan.shutdown(wait=True)
+    leader.resign()
+    return 0
+
+
+def duties(settings: Settings, outcomes: Outcomes) -> list[Duty]:
+    """Return the leader's duties with their doors; nothing is connected yet."""
+    database = Database(
+        settings.database_url.get_secret_value(),
+        pool_size=settings.database_pool_size,
+        pool_timeout_s=settings.database_pool_timeout_s,
+    )
+    broker = dispatch.connect(
+        settings.nats_url,
+        replicas=settings.nats_replicas,
+        ack_wait_ms=int(settings.timing.ack_wait_s * 1000),
+        concurrent_batches=settings.concurrent_batches,
+        job_patience_s=settings.lease_s,
+    )
+    log_door = analytics_client.connect(
+        settings.clickhouse_url.get_secret_value(), timeout_s=CLICKHOUSE_TIMEOUT_S
+    )
+    recovery = Recovery(
+        database,
+        partial(_stored, broker),
+        unknown_window_s=settings.unknown_window_s,
+        stuck_after_s=settings.stuck_after_s,
+    )
+    chosen = [
+        Duty(
+            "discovery",
+            settings.discovery_interval_ms / 1000,
+            partial(discovery.discover, database, broker),
+        ),
+        Duty("recovery", settings.recovery_interval_s, recovery.recover),
+    ]
+    if settings.postgres_sync_enabled:
+        every_s = settings.postgres_sync_interval_ms / 1000
+        work = partial(sync.sync, database, outcomes, settings.timing)
+        events = partial(event_log.log_events, database, EventLog(log_door))
+        chosen += [Duty("sync", every_s, work), Duty("event log", every_s, events)]
+    return chosen
+
+
+def _stored(broker: JetStreamBroker) -> dict[str, int]:
+    try:
+        return broker.stored(SendChunk.queue)
+    except UnavailableError as error:
+        raise NeighbourUnavailableError(
+            "NATS does not answer; check NATS_URL."
+        ) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""Station 5: publish the open rows of a batch's ledger, page by page.
+
+Publishing is at least once: publish, wait for the ack, then mark. There is no
+cursor; what is left is a query, so a kill anywhere leaves rows that the next pass
+finds. A second copy has the same message id (rule 3).
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+
+import orjson
+
+from brokers import JetStreamBroker, MessageTooLarge, dispatch
+from models.jobs import ExpandBatch, SendChunk
+from models.plan import Plan
+from models.queries import publishing
+from models.queries.publishing import PageChunk
+from tasks.worker import Worker
+
+log = logging.getLogger("batchsender.expand")
+
+#: No more is out than a config may send in this time.
+WINDOW_S = 60.0
+#: The fewest and the most chunks of a config that are out.
+WINDOW_CHUNKS = (16, 4000)
+
+
+def expand(worker: Worker, broker: JetStreamBroker, job: ExpandBatch) -> int:
+    """Publish what is open and unpublished, as far as the window goes.
+
+    Returns how many chunks were published. A batch that is paused, cancelled or
+    unknown has nothing to publish.
+    """
+    sender = worker.senders.of(job.batch_id)
+    if sender is None:
+        return 0
+    plan = sender.plan
+    room = _room(worker, plan)
+    most = max(1, worker.settings.expand_page_size // plan.grid.chunk)
+    published = 0
+    while room > 0:
+        page = _publish_page(worker, broker, plan, chunks=min(most, room))
+        if not page:
+            break
+        room -= page
+        published += page
+    return published
+
+
+def _room(worker: Worker, plan: Plan) -> int:
+    fewest, most = WINDOW_CHUNKS
+    window = int(plan.limit.per_s * WINDOW_S / plan.grid.chunk)
+    with worker.database.statement() as connection:
+        out = publishing.chunks_out(connection, plan.config_id)
+    return min(max(window, fewest), most) - out
+
+
+def _publish_page(
+    worker: Worker, broker: JetStreamBroker, plan: Plan, *, chunks: int
+) -> int:
+    with worker.database.statement() as connection:
+        page = publishing.next_page(connection, plan.batch_id, chunks=chunks)
+        if not page:
+            return 0
+        suppressed = publishing.suppressed_seqs(
+            connection, plan, page[0].first, page[-1].first + page[-1].size - 1
+        )
+    jobs = [_job(plan, chunk, suppressed) for chunk in page]
+    ids = [f"{plan.batch_id}:{chunk.no}:{chunk.epoch}" for chunk in page]
+    _send(broker, jobs, ids)
+    with worker.database.statement() as connection:
+        publishing.mark_published(
+            connection, plan.batch_id, [(chunk.no, chunk.epoch) for chunk in page]
+        )
+    return len(page)
+
+
+def _send(
+    broker: JetStreamBroker, jobs: Sequence[SendChunk], ids: Sequence[str]
+) -> None:
+    try:
+        dispatch.send_many(broker, jobs, dedup_ids=ids, atomic=True)
+    except MessageTooLarge:
+        # One of them is too large to be carried: they travel by name, and the worker
+        # reads their ranges.
+        log.info("Chunks of batch %s travel by name.", jobs[0].batch_id)
+        by_name = [_by_name(job) for job in jobs]
+        dispatch.send_many(broker, by_name, dedup_ids=ids, atomic=True)
+
+
+def _job(plan: Plan, chunk: PageChunk, suppressed: set[int]) -> SendChunk:
+    return SendChunk(
+        batch_id=plan.batch_id,
+        tenant_id=plan.tenant_id,
+        no=chunk.no,
+        first=chunk.first,
+        size=chunk.size,
+        epoch=chunk.epoch,
+        # Postgres wrote them as JSON; nobody reads them before the worker.
+        addresses=orjson.Fragment(chunk.addresses),
+        variables=orjson.Fragment(chunk.variables),
+        suppressed=sorted(
+            seq - chunk.first
+            for seq in suppressed
+            if chunk.first <= seq < chunk.first + chunk.size
+        ),
+        published_at=time.time(),
+    )
+
+
+def _by_name(job: SendChunk) -> SendChunk:
+    return SendChunk(
+        batch_id=job.batch_id,
+        tenant_id=job.tenant_id,
+        no=job.no,
+        first=job.first,
+        size=job.size,
+        epoch=job.epoch,
+        suppressed=job.suppressed,
+        published_at=job.published_at,
+    )
