@@ -1,0 +1,15 @@
+"""Whether ClickHouse has the tables that this code was written for."""
+
+from analytics.client import Client
+from analytics.migrations import MIGRATIONS
+
+
+def missing_migrations(client: Client) -> list[str]:
+    """Return the names of the migrations that are not applied, in their order.
+
+    Raises:
+        BatchSenderError: It does not answer, or no migration was ever applied.
+    """
+    applied = {name for (name,) in client.rows("SELECT name FROM schema_migrations")}
+    known = sorted(file.stem for file in MIGRATIONS.glob("*.sql"))
+    return [name for name in known if name not in applied]

@@ -1,0 +1,76 @@
+"""Whether NATS is one that we can work with."""
+
+import asyncio
+from dataclasses import dataclass
+
+import nats
+from nats.aio.client import Client
+from nats.errors import Error
+from nats.js.api import AccountInfo
+
+from brokers.errors import UnavailableError
+
+
+@dataclass(frozen=True, slots=True)
+class ServerHealth:
+    """What a NATS server says of itself.
+
+    Attributes:
+        version: Such as `(2, 14)`.
+        stored_bytes: What JetStream holds for our account; None where it is off.
+        most_bytes: What it may hold; None where the account has no limit.
+    """
+
+    version: tuple[int, int]
+    stored_bytes: int | None
+    most_bytes: int | None
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether less than a twentieth of the account's room is left."""
+        if self.stored_bytes is None or self.most_bytes is None:
+            return False
+        return self.stored_bytes > 0.95 * self.most_bytes
+
+
+def server_health(servers: list[str], *, timeout_s: float = 2.0) -> ServerHealth:
+    """Ask one of the servers, over a connection of its own.
+
+    Raises:
+        UnavailableError: None answers, or the user is refused.
+    """
+    try:
+        return asyncio.run(_asked(servers, timeout_s))
+    except (OSError, Error, TimeoutError) as error:
+        raise UnavailableError(f"NATS does not answer ({error}).") from error
+
+
+async def _asked(servers: list[str], timeout_s: float) -> ServerHealth:
+    client = await nats.connect(
+        servers,
+        connect_timeout=timeout_s,
+        allow_reconnect=False,
+        max_reconnect_attempts=0,
+        error_cb=_ignore,
+    )
+    try:
+        version = client.connected_server_version
+        account = await _account(client, timeout_s)
+    finally:
+        await client.close()
+    stored = most = None
+    if account is not None:
+        stored = account.storage
+        most = account.limits.max_storage if account.limits.max_storage > 0 else None
+    return ServerHealth((version.major, version.minor), stored, most)
+
+
+async def _account(client: Client, timeout_s: float) -> AccountInfo | None:
+    try:
+        return await client.jetstream(timeout=timeout_s).account_info()
+    except Error:
+        return None
+
+
+async def _ignore(_: Exception) -> None:
+    """Keep quiet: the caller gets the error raised."""

@@ -1,0 +1,108 @@
+"""A batch on its way, as a line that moves."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.text import Text
+
+from cli.api import Api, Json
+from models.errors import NeighbourUnavailableError
+
+_POLL_S = 0.25
+#: How long the API may be away while we watch; the batch does not need it.
+_PATIENCE_S = 60.0
+
+
+def follow(api: Api, batch_id: str, console: Console) -> Json:
+    """Return the batch when it is over; shows counts, rate and time left meanwhile.
+
+    A paused batch is waited for. Interrupting the wait changes nothing.
+
+    Raises:
+        NeighbourUnavailableError: The API was away for a minute.
+    """
+    with sending_progress(console) as progress:
+        line = progress.add_task("", total=None, counts="")
+        batch = _asked(api, batch_id)
+        while batch["finishedAt"] is None:
+            progress.update(line, **_moved(batch))
+            time.sleep(_POLL_S)
+            batch = _asked(api, batch_id)
+        progress.update(line, **_moved(batch))
+    return batch
+
+
+def sending_progress(console: Console) -> Progress:
+    """Return the bar's layout."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[counts]}"),
+        _RateColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+class _RateColumn(ProgressColumn):
+    """Recipients a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.0f}/s" if speed else "-/s")
+
+
+def _moved(batch: Mapping[str, Any]) -> dict[str, Any]:
+    counts = batch["counts"] if batch["finishedAt"] else _newest(batch)
+    words = [f"{count:,} {name}" for name, count in counts.items() if count]
+    reason = f": {batch['reason']}" if batch["reason"] else ""
+    return {
+        "total": batch["recipients"],
+        "completed": sum(counts.values()),
+        "description": f"{batch['status']}{reason}",
+        "counts": ", ".join(words),
+    }
+
+
+def _newest(batch: Mapping[str, Any]) -> Mapping[str, int]:
+    counts: Mapping[str, int] = batch["counts"]
+    live: Mapping[str, int] = batch["live"] or {}
+    # Live bits run ahead of Postgres, unless Dragonfly came back empty.
+    return max(counts, live, key=lambda five: sum(five.values()))
+
+
+def _asked(api: Api, batch_id: str) -> Json:
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return api.batch(batch_id)
+        except NeighbourUnavailableError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_POLL_S)
+
+
+def upload_progress(console: Console) -> Progress:
+    """Return the bar of an upload, in bytes."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        console=console,
+    )
