@@ -38,10 +38,11 @@ from typing import Any, Self
 import orjson
 
 from models import bits
+from models.capabilities import Capabilities
 from models.custom_settings import CustomSettings
 from models.outcome import Answer
 from providers.http import HttpAnswer, HttpSession, NoAnswer, NotSent
-from providers.provider import Call, Capabilities
+from providers.provider import Call
 from providers.signatures import standard_webhooks_key, standard_webhooks_signature
 
 #: Most that a reason from the endpoint may take in our records.
