@@ -39,6 +39,8 @@ _SETTINGS = {
     "autovacuum_vacuum_scale_factor": "0.05",
     "autovacuum_max_workers": "2",
     "log_min_messages": "warning",
+    # Whoever wonders why something waited finds it in the log.
+    "log_min_duration_statement": "500ms",
 }
 
 

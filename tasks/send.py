@@ -103,7 +103,7 @@ class ChunkRun:
         repeated = [
             call
             for call in held.in_call
-            if status == "processing" and self._may_repeat(call)
+            if status != "cancelled" and self._may_repeat(call)
         ]
         held = rules.given_up(
             held,
@@ -112,6 +112,10 @@ class ChunkRun:
         )
         # Whoever is called again without having been answered was in doubt.
         held = replace(held, doubt=held.doubt | held.calling)
+        if status == "paused":
+            # The repeats wait until the batch goes on.
+            self._advance(held, 0.0)
+            return
         if status == "cancelled":
             held = rules.ended(held, cancelled=True)
         self._go_on(self._render(held))

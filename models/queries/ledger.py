@@ -21,6 +21,9 @@ _ROW = """
     c.late, c.provider_ids, c.errors
 """
 
+# A batch whose config is held is as good as paused.
+_STATUS = """case when b.status = 'processing' and g.held_reason is not null
+        then 'paused' else b.status end as status"""
 # An untouched chunk is claimed and its first calls are declared in one statement;
 # what any earlier holder touched is claimed with nothing new in call. A lease that
 # ended by itself counts as a crash; one that its holder ended (null) does not.
@@ -56,13 +59,15 @@ _CLAIM = text(
                 )
             )
         )
-    returning {_ROW}, b.status
+    returning {_ROW}, {_STATUS}
     """
 )
 _CLAIMED_AS = text(
     f"""
-    select {_ROW}, b.status
-    from chunks c join batches b on b.id = c.batch_id
+    select {_ROW}, {_STATUS}
+    from chunks c
+    join batches b on b.id = c.batch_id
+    join send_configs g on g.id = b.config_id
     where c.batch_id = :batch_id and c.no = :no and c.claim_id = :claim_id
     """
 )
@@ -89,25 +94,22 @@ _LOOK = text(
 # The next calls are declared only while the batch is processing and its config not
 # held. What a former holder knew to be sent (`late`) outranks *unknown*.
 _ADVANCE = text(
-    """
+    f"""
     update chunks c
     set state = cast(
-            case when :goes_on and b.status = 'processing' and g.held_reason is null
-            then 'claimed' else :state end as chunk_state
+            case when :goes_on and runs then 'claimed' else :state end as chunk_state
         ),
-        in_call = case when :goes_on and b.status = 'processing'
-            and g.held_reason is null then cast(:next as jsonb)
-            else cast(:in_call as jsonb) end,
-        calls = case when :goes_on and b.status = 'processing'
-            and g.held_reason is null then :calls else c.calls end,
-        lease_until = case when :goes_on and b.status = 'processing'
-            and g.held_reason is null
+        in_call = cast(
+            case when :goes_on and runs then :next else :in_call end as jsonb
+        ),
+        calls = case when :goes_on and runs then :calls else c.calls end,
+        lease_until = case when :goes_on and runs
             then clock_timestamp() + make_interval(secs => :lease_s) end,
         not_before = case when cast(:wait_s as float) > 0
             then clock_timestamp() + make_interval(secs => :wait_s) end,
-        published_at = case when :unpublish or b.status = 'paused' then null
+        published_at = case when :unpublish or not runs then null
             else c.published_at end,
-        epoch = c.epoch + (:unpublish or b.status = 'paused')::int,
+        epoch = c.epoch + (:unpublish or not runs)::int,
         sent = cast(:sent as varbit) | (cast(:unknown as varbit) & c.late),
         failed = cast(:failed as varbit),
         unknown = cast(:unknown as varbit) & ~c.late,
@@ -119,11 +121,14 @@ _ADVANCE = text(
         dead = :dead,
         done_at = case when :state = 'done' then clock_timestamp() end,
         folded_at = null
-    from batches b join send_configs g on g.id = b.config_id
+    from batches b
+    join send_configs g on g.id = b.config_id
+    cross join lateral (
+        select b.status = 'processing' and g.held_reason is null as runs
+    ) batch
     where c.batch_id = :batch_id and c.no = :no and b.id = c.batch_id
         and c.state = 'claimed' and c.token = :token
-    returning c.state, c.in_call <> '[]' as calling, c.lease_until is not null as held,
-        b.status
+    returning c.state, c.lease_until is not null as held, {_STATUS}
     """
 )
 _UNPUBLISH = text(
