@@ -1,6 +1,7 @@
 """`doctor` looks at everything; `migrate` does the one thing it most often asks for."""
 
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from contextlib import closing
@@ -169,8 +170,15 @@ def _dragonfly(settings: Settings) -> str:
 
 def _clickhouse(settings: Settings) -> str:
     url = settings.clickhouse_url.get_secret_value()
-    with closing(connect_clickhouse(url, timeout_s=_TIMEOUT_S)) as client:
-        missing = missing_migrations(client)
+    # The library reports on stderr what we say in a sentence.
+    logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
+    try:
+        with closing(connect_clickhouse(url, timeout_s=_TIMEOUT_S)) as client:
+            missing = missing_migrations(client)
+    except NeighbourUnavailableError as error:
+        raise NeighbourUnavailableError(
+            f"{error} Check CLICKHOUSE_URL and the server."
+        ) from error
     if missing:
         raise BatchSenderError(
             f"ClickHouse has not the migrations {', '.join(missing)};"

@@ -14,7 +14,6 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
-    TransferSpeedColumn,
 )
 from rich.text import Text
 
@@ -64,6 +63,9 @@ class _RateColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
+        # All may arrive between two looks, which is no speed yet.
+        if not speed and task.elapsed:
+            speed = task.completed / task.elapsed
         return Text(f"{speed:,.0f}/s" if speed else "-/s")
 
 
@@ -103,6 +105,5 @@ def upload_progress(console: Console) -> Progress:
         TextColumn("{task.description}"),
         BarColumn(),
         DownloadColumn(),
-        TransferSpeedColumn(),
         console=console,
     )

@@ -97,7 +97,8 @@ def _time(text: str | None) -> datetime | None:
 
 def show_result(console: Console, batch: Mapping[str, Any], result: Result) -> None:
     """Print the figures as a table."""
-    table = Table(title=f"{batch['name']}: {batch['status']}", show_header=False)
+    console.print(f"{batch['name']} is {batch['status']}.", markup=False)
+    table = Table(show_header=False)
     table.add_column()
     table.add_column(justify="right")
     for name, value in result.as_json(with_id=False).items():
@@ -119,7 +120,8 @@ def show_invalid(
     """Print the first rows that were not taken, by line of the file; maybe none."""
     if not count:
         return
-    table = Table(title=f"{count:,} invalid rows, which were left out")
+    console.print(f"Rows that were left out because they are invalid: {count:,}")
+    table = Table()
     table.add_column("line", justify="right")
     table.add_column("reason")
     for error in errors[:_SHOWN_INVALID]:
@@ -134,7 +136,8 @@ def show_stations(console: Console, batch: Mapping[str, Any]) -> None:
     stations = batch.get("stations") or []
     if not stations:
         return
-    table = Table(title="Time at each station")
+    console.print("Time at each station:")
+    table = Table()
     table.add_column("station")
     table.add_column("began", justify="right")
     table.add_column("seconds", justify="right")

@@ -1,0 +1,95 @@
+"""`up --detach`, `demo`, `send --wait`, `down`: the way of a user, with real parts."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+NAMES = ("DATABASE_URL", "NATS_URL", "DRAGONFLY_URL", "CLICKHOUSE_URL")
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs a command in a process of its own, on data of its own."""
+    environment = {k: v for k, v in os.environ.items() if k not in NAMES}
+    data = ("--data", str(tmp_path / "data"))
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "cli", *arguments, *data],
+            check=False,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    yield run
+    run("down")
+
+
+def test_a_user_comes_sends_looks_and_leaves(run, tmp_path):
+    """Nobody is lost or repeated, and nothing is left running."""
+    up = run("up", "--detach")
+    assert up.returncode == 0, up.stderr
+    pids = [
+        row["pid"] for row in json.loads(run("status", "--json").stdout)["processes"]
+    ]
+
+    demo = run("demo", "--rows", "2500")
+
+    assert demo.returncode == 0, demo.stderr
+    figures = json.loads(demo.stdout.splitlines()[-1])
+    counts = {name: figures[name] for name in ("rows", "sent", "lost", "repeated")}
+    assert counts == {"rows": 2500, "sent": 2498, "lost": 0, "repeated": 0}
+
+    file = tmp_path / "mine.ndjson"
+    file.write_text("".join(f'{{"email": "a{i}@b.example"}}\n' for i in range(10)))
+    sent = run("send", str(file), "--config", "demo", "--text", "x", "--wait", "--json")
+
+    assert sent.returncode == 0, sent.stderr
+    assert sent.stdout.count("\n") == 1
+    result = json.loads(sent.stdout)
+    assert (result["sent"], result["lost"], result["repeated"]) == (10, 0, 0)
+
+    down = run("down")
+
+    assert (down.returncode, down.stdout) == (0, "BatchSender is down.\n")
+    assert [pid for pid in pids if _lives(pid)] == []
+
+
+def _lives(pid: int) -> bool:
+    # In a container nobody may collect a process whose parent has gone.
+    gone = psutil.STATUS_ZOMBIE
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != gone
+
+
+def test_interrupting_the_demo_stops_every_process(tmp_path):
+    """Ctrl-C while it starts leaves nothing behind, and no traceback."""
+    environment = {k: v for k, v in os.environ.items() if k not in NAMES}
+    arguments = ("demo", "--data", str(tmp_path / "data"))
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "cli", *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert demo.stdout
+    assert demo.stdout.readline().startswith("Starting NATS")
+
+    demo.send_signal(signal.SIGINT)
+    _, err = demo.communicate(timeout=60)
+
+    assert demo.returncode == 130
+    assert "Traceback" not in err
+    ours = [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if str(tmp_path) in " ".join(process.info["cmdline"] or ())
+    ]
+    assert ours == []
