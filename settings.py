@@ -24,8 +24,6 @@ class Settings(BaseSettings):
 
     credentials_key: SecretStr = SecretStr("")
     session_secret: SecretStr = SecretStr("")
-    #: 32 random bytes in base64; without it no config can hold credentials.
-    credentials_key: SecretStr = SecretStr("")
     public_url: str = "http://127.0.0.1:3000"
     max_upload_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
 
