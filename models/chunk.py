@@ -21,12 +21,15 @@ class CallIntent:
         members: The positions it carries, as a set; fixed for ever.
         account: Who calls; a key means something to this account only.
         begun_at: When it was first begun, in seconds since the epoch.
+        doubted: Those members for whom an earlier call had no answer: a refusal of
+            this one proves nothing about that one.
     """
 
     no: int
     members: int
     account: str
     begun_at: float
+    doubted: int = 0
 
     def key(self, batch_id: str, chunk_no: int) -> str:
         """Return the idempotency key: nothing of the content is in it."""
@@ -39,6 +42,7 @@ class CallIntent:
             "members": f"{self.members:x}",
             "account": self.account,
             "begun_at": self.begun_at,
+            "doubted": f"{self.doubted:x}",
         }
 
     @classmethod
@@ -49,6 +53,7 @@ class CallIntent:
             members=int(value["members"], 16),
             account=value["account"],
             begun_at=value["begun_at"],
+            doubted=int(value.get("doubted", "0"), 16),
         )
 
 
@@ -86,10 +91,7 @@ class Chunk:
     @property
     def calling(self) -> int:
         """Return the positions in a call that has no answer."""
-        found = 0
-        for call in self.in_call:
-            found |= call.members
-        return found
+        return _members_of(self.in_call)
 
     @property
     def open(self) -> int:
@@ -117,7 +119,7 @@ def taken_by(chunk: Chunk, token: int) -> Chunk:
 def begun(chunk: Chunk, calls: Sequence[int], *, account: str, at: float) -> Chunk:
     """Return the chunk with calls to these sets of members declared."""
     intents = tuple(
-        CallIntent(chunk.calls + number, members, account, at)
+        CallIntent(chunk.calls + number, members, account, at, members & chunk.doubt)
         for number, members in enumerate(calls, start=1)
     )
     return replace(
@@ -130,22 +132,21 @@ def left_out(
 ) -> Chunk:
     """Return the chunk without those who must not be called at all.
 
-    Only who is open, and was never in doubt, can be left out: somebody who may have
-    got a message is not *failed* or *suppressed*.
+    Only who is open can be left out. Somebody who was ever in doubt may have got a
+    message: that is neither *failed* nor *suppressed* but *unknown*.
     """
     may = chunk.open & ~chunk.doubt
-    suppressed &= may
+    out = suppressed | bits.of_positions(failed or ())
     reasons = {
         position: reason
         for position, reason in (failed or {}).items()
         if (may & ~suppressed) >> position & 1
     }
-    unable = chunk.open & chunk.doubt & bits.of_positions(failed or ())
     return replace(
         chunk,
-        suppressed=chunk.suppressed | suppressed,
+        suppressed=chunk.suppressed | (suppressed & may),
         failed=chunk.failed | bits.of_positions(reasons),
-        unknown=chunk.unknown | unable,
+        unknown=chunk.unknown | (out & chunk.open & chunk.doubt),
         errors={**chunk.errors, **reasons},
     )
 
@@ -168,8 +169,8 @@ def answered(chunk: Chunk, call: CallIntent, answer: Answer, *, keyed: bool) -> 
             return replace(chunk, doubt=chunk.doubt | call.members)
     rest = _without(chunk, call)
     refused = bits.of_positions(failed)
-    # Who was ever in doubt without a key may have been sent to by the first call.
-    liars = refused & chunk.doubt if not keyed else 0
+    # An earlier call, under no key or another one, may have been accepted.
+    unproven = refused & call.doubted
     ids = {
         places[member]: provider_id
         for member, provider_id in enumerate(answer.provider_ids)
@@ -179,8 +180,8 @@ def answered(chunk: Chunk, call: CallIntent, answer: Answer, *, keyed: bool) -> 
     return replace(
         rest,
         sent=rest.sent | sent,
-        failed=rest.failed | (refused & ~liars),
-        unknown=rest.unknown | none | liars,
+        failed=rest.failed | (refused & ~unproven),
+        unknown=rest.unknown | none | unproven,
         doubt=rest.doubt | none,
         provider_ids={**rest.provider_ids, **ids},
         errors={**rest.errors, **failed, **_unanswered(none, answer.reason)},
@@ -198,19 +199,23 @@ def recorded(chunk: Chunk, record: Outcome, *, keyed: bool) -> Chunk:
     if not news:
         return chunk
     sent = news & record.sent
-    failed = news & record.failed & ~record.sent
-    left = (
-        call if not call.members & news else replace(call, members=call.members & ~news)
-        for call in chunk.in_call
-        if not call.members & news or not keyed
-    )
+    failed = news & ~sent
+    told = [call for call in chunk.in_call if call.members & news]
+    left = [call for call in chunk.in_call if not call.members & news]
+    unproven = 0
+    if keyed:
+        unproven = _members_of(told) & record.unknown & ~news
+    else:
+        rest = (replace(call, members=call.members & ~news) for call in told)
+        left += [call for call in rest if call.members]
     return replace(
         chunk,
-        in_call=tuple(call for call in left if call.members),
+        in_call=tuple(left),
         sent=chunk.sent | sent,
         failed=chunk.failed | failed,
+        unknown=chunk.unknown | unproven,
         provider_ids={**chunk.provider_ids, **_of(record.provider_ids, sent)},
-        errors={**chunk.errors, **_of(record.errors, failed)},
+        errors={**chunk.errors, **_of(record.errors, failed | unproven)},
     )
 
 
@@ -249,6 +254,13 @@ def ended(chunk: Chunk, *, cancelled: bool, reason: str = "") -> Chunk:
         failed=chunk.failed | (0 if cancelled else rest),
         errors={**chunk.errors, **errors},
     )
+
+
+def _members_of(calls: Iterable[CallIntent]) -> int:
+    found = 0
+    for call in calls:
+        found |= call.members
+    return found
 
 
 def _without(chunk: Chunk, call: CallIntent) -> Chunk:

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -45,6 +43,10 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the tables up to date; two at once wait for each other."""
+        # Only who migrates needs it; it is slow to import and logs as it loads.
+        from alembic import command  # noqa: PLC0415 - see above.
+        from alembic.config import Config  # noqa: PLC0415 - see above.
+
         config = Config()
         config.set_main_option("script_location", str(_MIGRATIONS))
         with self.transaction() as connection:

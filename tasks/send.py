@@ -10,34 +10,28 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from uuid import uuid4
 
 from brokers import Delivery
 from models import bits
 from models import chunk as rules
 from models.chunk import CallIntent, Chunk
-from models.errors import BatchSenderError, NeighbourUnavailableError
+from models.errors import BatchSenderError
 from models.jobs import SendChunk
 from models.outcome import Answer
-from models.queries import ledger, publishing
-from models.queries.ledger import Advanced
+from models.queries import publishing
 from providers.provider import Call
+from tasks.ledger_row import LONGEST_NAK_S, LedgerRow
+from tasks.tokens import Tokens
 from tasks.worker import SUPPRESSIONS_HORIZON_S, Sender, Worker
 
 log = logging.getLogger("batchsender.send")
 
-#: A chunk that waits longer than this goes back to the ledger, its message acked.
-LONGEST_NAK_S = 30.0
-#: Recipients in a group where a call takes one.
-SINGLES_IN_GROUP = 50
 #: Crashes after which a chunk is a dead letter.
 MOST_CRASHES = 5
 #: A key is not trusted in the last hour of its life.
 KEY_MARGIN_S = 3600.0
-#: Tokens are used within this time or given back.
-TOKENS_FRESH_S = 1.0
-#: Seconds between attempts while Postgres does not answer.
-_RETRY_S = 0.5
+#: Statuses in which calls begun are not repeated now, but later.
+_STANDING = ("paused", "held")
 
 
 class PoisonChunkError(BatchSenderError):
@@ -64,12 +58,9 @@ class ChunkRun:
         self._plan = sender.plan
         self._job = job
         self._delivery = delivery
-        self._messages: list[dict[str, object] | None] | None = None
-        self._failed: dict[int, str] = {}
-        self._tokens = 0
-        self._taken_at = 0.0
-        # Counted from before the claim, on a clock that a stopped machine keeps.
-        self._held_since = 0.0
+        self._row = LedgerRow(worker, job, delivery)
+        self._tokens = Tokens(worker.limiter, sender)
+        self._messages: list[dict[str, object] | None] = []
 
     def run(self) -> None:
         """Claim, call, record, advance; then ack, postpone or leave."""
@@ -77,72 +68,65 @@ class ChunkRun:
         # A message that came back is claimed with nothing in call, so that a job
         # which kills workers is counted before it is rendered.
         if self._delivery.deliveries == 1:
-            fresh = self._render(fresh)
-            calls, wait_s = self._next_calls(fresh)
+            fresh = self._rendered(fresh)
+            calls, wait_s = self._tokens.for_next_calls(fresh.open)
             if wait_s:
-                self._wait(wait_s)
+                self._row.wait(wait_s)
                 return
             fresh = self._begun(fresh, calls)
-        claimed = self._claim(fresh)
+        claimed = self._row.claim(fresh)
         if claimed is None:
-            self._give_back()
-            self._unclaimed()
+            self._tokens.give_back()
+            self._row.leave_to_others()
             return
         held, status = claimed
-        if held.token > 1 or not held.in_call:
-            self._give_back()
-            self._take_over(held, status)
-        else:
+        if held.token == 1 and held.in_call:
             self._send(held)
+        else:
+            self._tokens.give_back()
+            self._take_over(held, status)
 
     def _take_over(self, held: Chunk, status: str) -> None:
-        held = rules.with_late_facts(self._with_records(held))
+        held = self._row.with_records(held, keyed=self._plan.keyed)
+        held = rules.with_late_facts(held)
         if held.crashes >= MOST_CRASHES:
             self._bury(held)
             return
-        repeated = [
-            call
-            for call in held.in_call
-            if status != "cancelled" and self._may_repeat(call)
-        ]
         held = rules.given_up(
             held,
-            [call for call in held.in_call if call not in repeated],
+            [c for c in held.in_call if not self._may_repeat(c, status)],
             "The worker was lost during the call; nobody can tell whether it was sent.",
         )
         # Whoever is called again without having been answered was in doubt.
         held = replace(held, doubt=held.doubt | held.calling)
-        if status == "paused":
-            # The repeats wait until the batch goes on.
-            self._advance(held, 0.0)
-            return
         if status == "cancelled":
             held = rules.ended(held, cancelled=True)
-        self._go_on(self._render(held))
+        self._go_on(rules.with_late_facts(held), status)
+
+    def _go_on(self, held: Chunk, status: str) -> None:
+        """Repeat the calls of a row that was taken over, or declare the next ones."""
+        if held.in_call and status in _STANDING:
+            self._row.advance(held, None, wait_s=LONGEST_NAK_S)
+            return
+        held = self._rendered(held)
+        if held.in_call:
+            self._send(held)
+        elif (then := self._advanced(held, 0.0)) is not None:
+            self._send(then)
 
     def _send(self, held: Chunk) -> None:
         """Make the calls that were declared, and those that follow."""
-        while True:
+        then: Chunk | None = held
+        while then is not None:
             self._delivery.touch()
-            held, wait_s = self._called(held)
-            self._tokens = 0
-            self._record(held)
-            held, goes_on = self._advance(held, wait_s)
-            if not goes_on:
-                return
-
-    def _go_on(self, held: Chunk) -> None:
-        """Declare the next calls of a row that was taken over, and make them."""
-        if held.in_call:
-            self._send(held)
-            return
-        held, goes_on = self._advance(held, 0.0)
-        if goes_on:
-            self._send(held)
+            held, wait_s = self._called(then)
+            self._tokens.used()
+            self._row.record(held)
+            then = self._advanced(held, wait_s)
 
     def _called(self, held: Chunk) -> tuple[Chunk, float]:
         calls = held.in_call
-        wait_s = self._secured(calls)
+        wait_s = self._tokens.secured(calls)
         away = Answer(taken_up=False, retry_after_s=wait_s, reason="No tokens.")
         answers = [away] * len(calls) if wait_s else self._answers(calls)
         for call, answer in zip(calls, answers, strict=True):
@@ -158,10 +142,9 @@ class ChunkRun:
         return list(self._worker.callers.map(self._answer, calls))
 
     def _answer(self, call: CallIntent) -> Answer:
-        if _now_s() - self._held_since > self._worker.timing.start_within_s:
+        if not self._row.is_fresh:
             # Too little is left of the lease: the call never began.
             return Answer(taken_up=False, reason="The lease was nearly over.")
-        messages = self._messages or []
         return self._sender.provider.send(
             Call(
                 key=call.key(self._plan.batch_id, self._job.no),
@@ -169,187 +152,42 @@ class ChunkRun:
                 messages=[
                     message
                     for at in bits.positions(call.members)
-                    if (message := messages[at]) is not None
+                    if (message := self._messages[at]) is not None
                 ],
                 deadline_s=self._worker.timing.call_deadline_s,
             )
         )
 
-    def _advance(self, held: Chunk, wait_s: float) -> tuple[Chunk, bool]:
-        """Write what is known; tell whether the next calls may begin."""
+    def _advanced(self, held: Chunk, wait_s: float) -> Chunk | None:
+        """Write what is known; return the row with its next calls, or none to make."""
         then = None
         if not held.in_call and held.open and not wait_s:
-            calls, wait_s = self._next_calls(held)
+            calls, wait_s = self._tokens.for_next_calls(held.open)
             then = None if wait_s else self._begun(held, calls)
-        began = _now_s()
-        long = wait_s > LONGEST_NAK_S and not held.in_call
-        advanced = self._written(held, then, wait_s=wait_s, unpublish=long)
-        if advanced is None:
-            self._lost(held)
-            return held, False
-        if then is not None and advanced.goes_on:
-            self._held_since = began
-            return then, True
-        self._give_back()
-        self._settle(advanced, wait_s=0.0 if long else wait_s, acked=long)
-        return held, False
-
-    def _written(
-        self,
-        held: Chunk,
-        then: Chunk | None,
-        *,
-        wait_s: float,
-        unpublish: bool,
-        dead: bool = False,
-    ) -> Advanced | None:
-        """Advance; ask again for as long as Postgres is away.
-
-        What was answered must not be forgotten, and nobody else can claim meanwhile.
-        A repeated advance writes the same again, or finds the row done.
-        """
-        while True:
-            try:
-                with self._worker.database.statement() as connection:
-                    return ledger.advance(
-                        connection,
-                        held,
-                        then=then,
-                        lease_s=self._worker.timing.lease_s,
-                        wait_s=wait_s,
-                        unpublish=unpublish,
-                        dead=dead,
-                    )
-            except NeighbourUnavailableError as error:
-                log.warning("An advance waits: %s", error)
-                self._delivery.touch()
-                time.sleep(_RETRY_S)
-
-    def _settle(self, advanced: Advanced, *, wait_s: float, acked: bool) -> None:
-        if advanced.done or acked or advanced.status == "paused":
-            return
-        if advanced.status == "cancelled":
-            with self._worker.database.statement() as connection:
-                ledger.close_cancelled(connection)
-        # A chunk that was closed just now is acked at its next delivery.
-        self._delivery.postpone(wait_s)
-
-    def _lost(self, held: Chunk) -> None:
-        """Hand in what was answered as facts; the row is another holder's now."""
-        with self._worker.database.statement() as connection:
-            ledger.add_late_facts(
-                connection, held.batch_id, held.no, sent=held.sent, size=held.size
-            )
-        self._unclaimed(leave=True)
+        advanced = self._row.advance(held, then, wait_s=wait_s)
+        if advanced is not None and advanced.goes_on:
+            return then
+        self._tokens.give_back()
+        return None
 
     def _bury(self, held: Chunk) -> None:
         reason = f"Sending it ended {held.crashes} workers; see the dead letters."
         held = rules.ended(held, cancelled=False, reason=reason)
-        if self._written(held, None, wait_s=0.0, unpublish=False, dead=True) is None:
-            self._lost(held)
-            return
-        raise PoisonChunkError(
-            f"Chunk {held.no} of batch {held.batch_id} ended {held.crashes} workers."
-        )
+        if self._row.bury(held):
+            which = f"Chunk {held.no} of batch {held.batch_id}"
+            raise PoisonChunkError(f"{which} ended {held.crashes} workers.")
 
-    def _unclaimed(self, *, leave: bool = False) -> None:
-        """Settle a message whose chunk is not ours to send now."""
-        with self._worker.database.statement() as connection:
-            seen = ledger.look(
-                connection,
-                self._job.batch_id,
-                self._job.no,
-                margin_s=self._worker.timing.take_over_after_s,
-            )
-            if seen.state == "open" and seen.status == "cancelled":
-                ledger.close_cancelled(connection)
-                return
-        if seen.state in (None, "done"):
-            return
-        if seen.state == "open" and (seen.status != "processing" or seen.held_reason):
-            self._unpublish(0.0)
-        elif leave:
-            self._delivery.leave()
-        else:
-            self._delivery.postpone(min(max(seen.wait_s, 0.1), LONGEST_NAK_S))
-
-    def _wait(self, wait_s: float) -> None:
-        """Hold a chunk back for tokens: nothing is written, or it is unpublished."""
-        if wait_s > LONGEST_NAK_S:
-            self._unpublish(wait_s)
-        else:
-            self._delivery.postpone(wait_s)
-
-    def _unpublish(self, wait_s: float) -> None:
-        """Give the chunk back to expansion; the message is acked, a copy is too."""
-        with self._worker.database.statement() as connection:
-            ledger.unpublish(
-                connection,
-                self._job.batch_id,
-                self._job.no,
-                epoch=self._job.epoch,
-                wait_s=wait_s,
-            )
-
-    def _claim(self, fresh: Chunk) -> tuple[Chunk, str] | None:
-        """Claim the row; a lost reply is asked again by the claim's id (rule 4c)."""
-        claim_id = uuid4()
-        timing = self._worker.timing
-        self._held_since = _now_s()
-        try:
-            with self._worker.database.statement() as connection:
-                return ledger.claim(
-                    connection,
-                    fresh,
-                    claim_id,
-                    lease_s=timing.lease_s,
-                    margin_s=timing.take_over_after_s,
-                )
-        except NeighbourUnavailableError as error:
-            log.warning("The claim's reply was lost: %s", error)
-        while _now_s() - self._held_since < timing.start_within_s:
-            self._delivery.touch()
-            time.sleep(_RETRY_S)
-            try:
-                with self._worker.database.statement() as connection:
-                    return ledger.claimed_as(connection, fresh, claim_id)
-            except NeighbourUnavailableError as error:
-                log.warning("Postgres is still away: %s", error)
-        # Nothing was called. If the claim was committed its lease ends by itself.
-        raise NeighbourUnavailableError("Postgres was away for longer than a lease.")
-
-    def _with_records(self, held: Chunk) -> Chunk:
-        """Take what former holders had recorded; Dragonfly away is no record."""
-        try:
-            for no, token in self._worker.outcomes.waiting(held.batch_id):
-                if no != held.no:
-                    continue
-                record = self._worker.outcomes.find(held.batch_id, no, token)
-                if record is not None:
-                    held = rules.recorded(held, record, keyed=self._plan.keyed)
-        except NeighbourUnavailableError as error:
-            log.warning("Taken over without a record: %s", error)
-        return held
-
-    def _record(self, held: Chunk) -> None:
-        """Put bits and outcome into Dragonfly, if it is there (rule 4e)."""
-        try:
-            self._worker.outcomes.record(
-                held.batch_id, held.no, held.token, held.first, held.size, held.outcome
-            )
-        except NeighbourUnavailableError as error:
-            log.warning("An outcome is only in the ledger: %s", error)
-
-    def _may_repeat(self, call: CallIntent) -> bool:
+    def _may_repeat(self, call: CallIntent, status: str) -> bool:
         age_s = time.time() - call.begun_at
         return (
             self._plan.keyed
+            and status in ("processing", *_STANDING)
             and call.account == self._plan.account
             and age_s < self._worker.settings.key_life_s - KEY_MARGIN_S
         )
 
-    def _render(self, chunk: Chunk) -> Chunk:
-        """Render once, and leave out whom no message is for."""
+    def _rendered(self, chunk: Chunk) -> Chunk:
+        """Render, and leave out whom no message is for."""
         addresses, variables = self._people()
         rendered = self._sender.templates.render(
             self._plan.batch_id, self._job.first, addresses, variables
@@ -385,55 +223,8 @@ class ChunkRun:
             )
         return [seq - self._job.first for seq in seqs]
 
-    def _next_calls(self, chunk: Chunk) -> tuple[list[int], float]:
-        """Return the next group's calls with their tokens taken, or the wait."""
-        calls = _group(chunk.open, self._plan.grid.call)
-        return calls, self._taken(calls) if calls else 0.0
-
-    def _secured(self, calls: Sequence[CallIntent]) -> float:
-        """Return 0.0 with fresh tokens for these calls in hand, or the wait.
-
-        Tokens that lay for a second while Postgres was slow are not used: ten workers
-        must not fire together what the limit had spread (rule 4a).
-        """
-        if self._tokens and _now_s() - self._taken_at < TOKENS_FRESH_S:
-            return 0.0
-        self._give_back()
-        return self._taken([call.members for call in calls])
-
-    def _taken(self, calls: Sequence[int]) -> float:
-        tokens = len(calls)
-        if self._plan.capabilities.counts == "recipients":
-            tokens = sum(members.bit_count() for members in calls)
-        wait_s = self._worker.limiter.take(self._sender.buckets, tokens)
-        if not wait_s:
-            self._tokens, self._taken_at = tokens, _now_s()
-        return wait_s
-
     def _begun(self, chunk: Chunk, calls: Sequence[int]) -> Chunk:
         return rules.begun(chunk, calls, account=self._plan.account, at=time.time())
 
-    def _give_back(self) -> None:
-        """Return tokens for calls that did not begin, while they are fresh."""
-        if self._tokens:
-            self._worker.limiter.give_back(self._sender.buckets, self._tokens)
-            self._tokens = 0
-
     def _backoff_s(self) -> float:
         return float(2 ** min(self._delivery.deliveries, 4))
-
-
-def _group(members: int, call: int) -> list[int]:
-    """Cut the next group of calls from those who are open."""
-    if not members:
-        return []
-    places = bits.positions(members)
-    if call > 1:
-        if len(places) <= call:
-            return [members]
-        return [bits.of_positions(places[:call])]
-    return [1 << at for at in places[:SINGLES_IN_GROUP]]
-
-
-def _now_s() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)

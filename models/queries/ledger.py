@@ -20,10 +20,12 @@ _ROW = """
     c.in_call, c.sent, c.failed, c.unknown, c.suppressed, c.cancelled, c.doubt,
     c.late, c.provider_ids, c.errors
 """
+# A config that is held stops its batches as a pause does.
+_STATUS = """
+    case when b.status = 'processing' and g.held_reason is not null then 'held'
+        else b.status::text end as status
+"""
 
-# A batch whose config is held is as good as paused.
-_STATUS = """case when b.status = 'processing' and g.held_reason is not null
-        then 'paused' else b.status end as status"""
 # An untouched chunk is claimed and its first calls are declared in one statement;
 # what any earlier holder touched is claimed with nothing new in call. A lease that
 # ended by itself counts as a crash; one that its holder ended (null) does not.
@@ -177,6 +179,9 @@ _CLOSE_CANCELLED = text(
 )
 
 
+_SETS = ("sent", "failed", "unknown", "suppressed", "cancelled", "doubt", "late")
+
+
 @dataclass(frozen=True, slots=True)
 class Advanced:
     """What an advance found.
@@ -219,8 +224,9 @@ def claim(
 ) -> tuple[Chunk, str] | None:
     """Claim a chunk, declaring `chunk.in_call` if nobody ever held it before.
 
-    Returns the row as it is now, with the batch's status; none if it cannot be
-    claimed (see `look`). When the reply was lost, ask `claimed_as`, never assume.
+    Returns the row as it is now, with the batch's status, or `held` where its config
+    is; none if it cannot be claimed (see `look`). When the reply was lost, ask
+    `claimed_as`, never assume.
     """
     row = (
         connection.execute(
@@ -247,33 +253,24 @@ def claimed_as(
     connection: Connection, chunk: Chunk, claim_id: UUID
 ) -> tuple[Chunk, str] | None:
     """Return the row if the claim whose reply was lost had been committed."""
-    row = (
-        connection.execute(_CLAIMED_AS, {**_key(chunk), "claim_id": claim_id})
-        .mappings()
-        .first()
-    )
+    found = connection.execute(_CLAIMED_AS, {**_key(chunk), "claim_id": claim_id})
+    row = found.mappings().first()
     return (_chunk(row), row["status"]) if row else None
 
 
 def in_call(connection: Connection, batch_id: str, no: int) -> Chunk | None:
     """Return a claimed row as it is, without claiming it."""
-    row = (
-        connection.execute(_IN_CALL, {"batch_id": batch_id, "no": no})
-        .mappings()
-        .first()
-    )
+    found = connection.execute(_IN_CALL, {"batch_id": batch_id, "no": no})
+    row = found.mappings().first()
     return _chunk(row) if row else None
 
 
 def look(connection: Connection, batch_id: str, no: int, *, margin_s: float) -> Seen:
     """Say why a chunk cannot be claimed now."""
-    row = (
-        connection.execute(
-            _LOOK, {"batch_id": batch_id, "no": no, "margin_s": margin_s}
-        )
-        .mappings()
-        .first()
+    found = connection.execute(
+        _LOOK, {"batch_id": batch_id, "no": no, "margin_s": margin_s}
     )
+    row = found.mappings().first()
     return Seen(**row) if row else Seen(state=None)
 
 
@@ -298,7 +295,7 @@ def advance(
         state = "claimed"
     elif not held.open:
         state = "done"
-    ids = [held.provider_ids.get(at) for at in range(held.size)]
+    ids = [_storable(held.provider_ids.get(at, "")) or None for at in range(held.size)]
     row = (
         connection.execute(
             _ADVANCE,
@@ -374,22 +371,17 @@ def _calls(calls: tuple[CallIntent, ...]) -> str:
 def _texts(errors: Mapping[int, str]) -> str | None:
     if not errors:
         return None
-    return orjson.dumps(errors, option=orjson.OPT_NON_STR_KEYS).decode()
+    kept = {at: _storable(why) for at, why in errors.items()}
+    return orjson.dumps(kept, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def _storable(text: str) -> str:
+    # A provider may answer with the one character that Postgres cannot keep.
+    return text.replace("\0", "")
 
 
 def _chunk(row: Mapping[Any, Any]) -> Chunk:
-    sets = {
-        name: bits.from_bit_string(row[name])
-        for name in (
-            "sent",
-            "failed",
-            "unknown",
-            "suppressed",
-            "cancelled",
-            "doubt",
-            "late",
-        )
-    }
+    sets = {name: bits.from_bit_string(row[name]) for name in _SETS}
     ids = row["provider_ids"] or ()
     return Chunk(
         batch_id=str(row["batch_id"]),
