@@ -15,6 +15,7 @@ from models.database import Database
 from models.errors import NeighbourUnavailableError
 from models.queries import fold, ledger, publishing
 from models.timing import Timing
+from scheduler import drawing
 
 log = logging.getLogger("batchsender.sync")
 
@@ -36,6 +37,7 @@ def sync(database: Database, outcomes: Outcomes, timing: Timing) -> int:
     with database.transaction() as connection:
         for batch_id in fold.complete_batches(connection, reopens=REOPENS):
             log.info("Batch %s is finished.", batch_id)
+    drawing.redraw(database, outcomes)
     return folded
 
 

@@ -1,6 +1,5 @@
 """Workers are killed and stopped in the middle of a batch."""
 
-
 from tests.chaos.house import House
 from tests.chaos.verifier import verify
 
