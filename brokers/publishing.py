@@ -98,6 +98,8 @@ class Publisher:
             RefusedError: The server will never take some of them.
             NotStoredError: Some were not confirmed in time.
         """
+        if not messages:
+            return 0
         link = self._connection.link()
         link.wait_until_connected(self._timeout_s)
         self._check_sizes(link, messages)
