@@ -15,7 +15,7 @@ from models.database import Database
 from models.errors import NeighbourUnavailableError
 from models.queries import fold, ledger, publishing
 from models.timing import Timing
-from scheduler.live_counts import redraw_live_counts
+from scheduler import drawing
 
 log = logging.getLogger("batchsender.sync")
 
@@ -30,13 +30,14 @@ def sync(database: Database, outcomes: Outcomes, timing: Timing) -> list[str]:
     _close_by_record(database, outcomes, timing)
     while _fold(database, outcomes):
         pass
-    _help_by_hot_state(database, outcomes)
+    _take_late_records(database, outcomes)
     with database.statement() as connection:
         ledger.close_cancelled(connection)
     with database.transaction() as connection:
         finished = fold.complete_batches(connection, reopens=REOPENS)
     for batch_id in finished:
         log.info("Batch %s is finished.", batch_id)
+    drawing.redraw(database, outcomes)
     return finished
 
 
@@ -101,14 +102,13 @@ def _close(database: Database, after: Chunk, timing: Timing) -> None:
     log.info("Chunk %s of batch %s was closed by its record.", after.no, after.batch_id)
 
 
-def _help_by_hot_state(database: Database, outcomes: Outcomes) -> None:
-    """Take records of former holders as facts; draw live counts that were lost."""
+def _take_late_records(database: Database, outcomes: Outcomes) -> None:
+    """Take records of former holders as facts, and drop what is folded."""
     try:
         for batch_id in outcomes.batches_waiting():
             _take_records_of(database, outcomes, batch_id)
-        redraw_live_counts(database, outcomes)
     except NeighbourUnavailableError as error:
-        log.warning("Neither late records nor live counts: %s", error)
+        log.warning("No late records: %s", error)
 
 
 def _take_records_of(database: Database, outcomes: Outcomes, batch_id: str) -> None:

@@ -9,8 +9,6 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from models.bits import from_bit_string
-from models.status import OUTCOMES
 
 # Planners have been wrong about the size of a fold once too often: each recipient is
 # found by its key, whatever the statistics say today.
@@ -166,19 +164,6 @@ _LOGGED = text(
     where c.batch_id = l.batch_id and c.no = l.no and c.folded_at = l.folded_at
     """
 )
-_COUNTERS = text(
-    """
-    select id, sent, failed, unknown, suppressed, cancelled from batches
-    where started_at is not null
-        and (status in ('processing', 'paused') or finished_at is null)
-    """
-)
-_BITS = text(
-    """
-    select first, last - first + 1 as size, sent, failed, unknown, suppressed, cancelled
-    from chunks where batch_id = :batch_id order by no
-    """
-)
 _CLAIMED_OVER = text(
     """
     select c.batch_id, c.no, c.token from chunks c
@@ -237,30 +222,6 @@ def complete_batches(connection: Connection, *, reopens: int) -> list[str]:
     """Finish the batches that have nothing left to do; returns their ids."""
     rows = connection.execute(_COMPLETE, {"reopens": reopens})
     return [str(row.id) for row in rows]
-
-
-def unfinished_counters(connection: Connection) -> dict[str, dict[str, int]]:
-    """Return the five counters of every batch under way, by its id."""
-    rows = connection.execute(_COUNTERS).mappings()
-    return {
-        str(row["id"]): {str(status): row[status] for status in OUTCOMES}
-        for row in rows
-    }
-
-
-def chunk_bits(
-    connection: Connection, batch_id: str
-) -> list[tuple[int, int, dict[str, int]]]:
-    """Return a batch's rows as (first seq, size, set of positions by outcome)."""
-    rows = connection.execute(_BITS, {"batch_id": batch_id}).mappings()
-    return [
-        (
-            row["first"],
-            row["size"],
-            {str(status): from_bit_string(row[status]) for status in OUTCOMES},
-        )
-        for row in rows
-    ]
 
 
 def waiting_to_log(connection: Connection) -> WaitingToLog:

@@ -1,0 +1,467 @@
+"""The whole product on one machine, with everything in reach of a fault.
+
+Real servers and real processes, started as `batchsender up` starts them, but with
+short times, so that a lease ends in seconds. Nothing is restarted by itself: a test
+says when the dead come back.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.request import Request, urlopen
+from uuid import UUID, uuid4
+
+import orjson
+import psutil
+import redis
+from sqlalchemy import text
+
+from analytics import client as analytics_client
+from analytics import migrations
+from analytics.client import Client
+from brokers import JetStreamBroker, dispatch
+from embedded.data_dir import choose_ports
+from embedded.network import answers
+from embedded.process import Process, ProcessSpec
+from embedded.sink_ledger import SinkCall
+from embedded.sink_ledger import read as read_ledger
+from embedded.stack import Stack
+from hot_state import client as hot_state_client
+from hot_state.outcomes import Outcomes
+from models.database import Database
+from models.errors import NeighbourUnavailableError
+from models.jobs import SendChunk
+from models.limit import Limit
+from models.plan import Plan, Policy
+from models.queries import control, tenants, uploads
+from models.queries.tenants import NewConfig
+from models.recipients import Block
+from scheduler.__main__ import duties
+from scheduler.timetable import Duty
+from settings import Settings
+from tests.chaos import audit
+
+HOME = Path(__file__).absolute().parent.parent.parent
+#: Recipients of the usual batch.
+RECIPIENTS = 20_000
+#: Recipients of a chunk, and of a call.
+CHUNK, CALL = 250, 125
+#: Rows of each part of an upload whose address came before.
+DOUBLES = 10
+#: How long the sink takes for a call, so that most of a worker's time is in calls.
+LATENCY_MS = 120
+CALL_DEADLINE_S, CALL_MARGIN_S, LEASE_S = 2.0, 1.0, 6.0
+#: A fault anywhere is healed by then.
+HEALED_S = 60.0
+
+_TIMES = {
+    "CALL_DEADLINE_S": str(CALL_DEADLINE_S),
+    "CALL_MARGIN_S": str(CALL_MARGIN_S),
+    "LEASE_S": str(LEASE_S),
+    "ACK_WAIT_S": "9",
+    "UNKNOWN_WINDOW_S": "13",
+    "RECOVERY_INTERVAL_S": "3",
+    "STUCK_AFTER_S": "10",
+    "POSTGRES_SYNC_INTERVAL_MS": "500",
+    "DISCOVERY_INTERVAL_MS": "500",
+    "LEADER_LEASE_S": "2",
+    "DATABASE_POOL_SIZE": "8",
+    "WORKER_PROCESSES": "2",
+    "CHUNK_SIZE": str(CHUNK),
+    "PYTHONUNBUFFERED": "1",
+}
+_PAYLOAD = {
+    "subject": "Hello {{name}}",
+    "text": "Dear {{name}}, your code is {{code}}.",
+}
+_Found = TypeVar("_Found")
+
+
+def until(
+    condition: Callable[[], _Found], what: str, *, within_s: float = HEALED_S
+) -> _Found:
+    """Return what the condition returns once it is true; a server away is not yet."""
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            found = condition()
+        except NeighbourUnavailableError as error:
+            found, what = None, f"{what} ({error})"
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"Not within {within_s:.0f} s: {what}."
+        time.sleep(0.02)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch that a test sends.
+
+    Attributes:
+        id: Its id.
+        tenant_id: Whose it is; every batch has a tenant of its own.
+        keyed: Its config declares idempotency keys.
+        policy: What is done about outcomes that stay unknown.
+        limit: Its config's rate.
+        recipients: How many it has.
+    """
+
+    id: UUID
+    tenant_id: UUID
+    keyed: bool
+    policy: Policy
+    limit: Limit
+    recipients: int
+
+    @property
+    def uploaded(self) -> int:
+        """Return how many rows were uploaded, those bad and double included."""
+        return self.recipients + 2 * (1 + DOUBLES)
+
+
+@dataclass(slots=True)
+class Fault:
+    """When calls under way may have been lost, in seconds since 1970."""
+
+    begin_s: float
+    end_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a batch is.
+
+    Attributes:
+        status: The batch's.
+        chunks: How many it has.
+        done: Rows done.
+        claimed: Rows claimed.
+        unlogged: Rows whose events ClickHouse does not have yet.
+    """
+
+    status: str
+    chunks: int
+    done: int
+    claimed: int
+    unlogged: int
+
+
+@dataclass(slots=True)
+class House:
+    """Servers, sinks, two worker groups and two schedulers.
+
+    Attributes:
+        directory: Where everything is kept.
+        stack: The four servers.
+        processes: Our own, by name.
+    """
+
+    directory: Path
+    stack: Stack = field(init=False)
+    processes: dict[str, Process] = field(init=False, default_factory=dict)
+    database: Database = field(init=False)
+    events: Client = field(init=False)
+    broker: JetStreamBroker = field(init=False)
+    outcomes: Outcomes = field(init=False)
+    _ports: Mapping[str, int] = field(init=False)
+    hot: redis.Redis = field(init=False)
+    _duties: list[list[Duty]] = field(init=False, default_factory=list)
+    _log_begins: dict[str, int] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Take the directory; nothing runs yet."""
+        self.stack = Stack(self.directory)
+        self._ports = choose_ports(self.directory, ("plain", "keyed"), explicit={})
+        for keyed in (False, True):
+            self._add_sink(keyed=keyed)
+        for number in (1, 2):
+            self.add_worker(f"worker-{number}")
+            self._add(f"scheduler-{number}", ("scheduler",))
+
+    def start(self) -> None:
+        """Start all servers, migrate, and begin to keep the ledger's versions."""
+        self.stack.start()
+        urls = self.stack.urls()
+        self.database = Database(urls["DATABASE_URL"])
+        with self.database.statement() as connection:
+            connection.exec_driver_sql("alter system set track_commit_timestamp = on")
+        self.stack.postgres.restart()
+        until(self._migrated, "Postgres is migrated")
+        self.events = analytics_client.connect(urls["CLICKHOUSE_URL"], timeout_s=20)
+        migrations.migrate(self.events)
+        self.hot = hot_state_client.connect(urls["DRAGONFLY_URL"])
+        self.outcomes = Outcomes(self.hot)
+        self.broker = dispatch.connect(urls["NATS_URL"])
+
+    def stop(self) -> None:
+        """End everything."""
+        for process in self.processes.values():
+            process.kill()
+        self.broker.close()
+        self.database.close()
+        self.stack.stop()
+
+    def heal(self, *, without: Sequence[str] = ()) -> None:
+        """Start whatever does not run; a test begins with everything up."""
+        for server in self.stack.servers:
+            server.start()
+        wanted = [p for name, p in self.processes.items() if name not in without]
+        for process in wanted:
+            self.launch(process)
+        for process in wanted:
+            process.wait_ready()
+        for name in ("plain", "keyed"):
+            self.sink_behaves(keyed=name == "keyed", latencyMs=LATENCY_MS)
+
+    def launch(self, process: Process) -> None:
+        """Start a process of ours, without waiting; nothing happens when it runs."""
+        if not process.running:
+            log = process.spec.log_path
+            self._log_begins[process.name] = log.stat().st_size if log.exists() else 0
+            process.launch()
+
+    def add_worker(self, name: str, **environment: str) -> Process:
+        """Add a worker group of one process and four threads; it does not run yet."""
+        argv = ("dramatiq", "tasks", "--processes", "1", "--threads", "4")
+        return self._add(
+            name,
+            argv,
+            environment,
+            ready=lambda: "ready for action" in self.processes[name].log_tail(),
+        )
+
+    def environment(self) -> dict[str, str]:
+        """Return what our processes are told."""
+        return self.stack.urls() | _TIMES
+
+    def worker_child(self, name: str) -> psutil.Process:
+        """Return the process of a worker group that works."""
+        family = self.processes[name].family()
+        return max(family[1:], key=lambda one: one.memory_info().rss)
+
+    def leader(self) -> Process:
+        """Return the scheduler that leads, by its own log."""
+        schedulers = [self.processes[f"scheduler-{number}"] for number in (1, 2)]
+        return until(
+            lambda: next((p for p in schedulers if self._leads(p)), None),
+            "a scheduler leads",
+        )
+
+    def kill_worker(self, name: str) -> None:
+        """Kill the process of a group that works; its group ends with it."""
+        group, child = self.processes[name], self.worker_child(name)
+        child.kill()
+        until(lambda: not group.running, f"{name} ends after its process")
+
+    @contextmanager
+    def fault(self) -> Iterator["Fault"]:
+        """Note when something happened that can lose the calls under way."""
+        fault = Fault(time.time())
+        yield fault
+        fault.end_s = time.time()
+
+    def hold(self, seconds: float) -> None:
+        """Let a fault last; how long it lasts is what the test is about."""
+        time.sleep(seconds)
+
+    def sink_behaves(self, *, keyed: bool = False, **control: Any) -> None:
+        """Change how a sink answers; see `embedded.sink`."""
+        port = self._ports["keyed" if keyed else "plain"]
+        url = f"http://127.0.0.1:{port}/control"
+        request = Request(url, orjson.dumps(control), method="POST")
+        with urlopen(request, timeout=5) as answer:  # noqa: S310 - as above
+            assert answer.status == 204
+
+    def sink_port(self, *, keyed: bool = False) -> int:
+        """Return where a sink listens."""
+        return self._ports["keyed" if keyed else "plain"]
+
+    def sink_calls(self, batch: Batch) -> list[SinkCall]:
+        """Return all calls that reached the sink for a batch, in their order."""
+        calls = read_ledger(self._ledger(keyed=batch.keyed)).calls
+        return [call for call in calls if call.batch == str(batch.id)]
+
+    def batch(
+        self,
+        *,
+        keyed: bool = False,
+        policy: Policy = "at_most_once",
+        limit: Limit | None = None,
+        recipients: int = RECIPIENTS,
+        sink_port: int | None = None,
+    ) -> Batch:
+        """Return a new draft with its recipients, some rows of it bad or double."""
+        limit = limit or Limit(1e6, 1e6)
+        port = sink_port or self.sink_port(keyed=keyed)
+        settings = {
+            "url": f"http://127.0.0.1:{port}/",
+            "maxBatch": CALL,
+            "idempotencyKeys": keyed,
+        }
+        config = NewConfig("sink", "email", "custom", settings, None, limit, policy)
+        with self.database.transaction() as connection:
+            tenant = tenants.create_tenant(connection, f"tenant-{uuid4()}")
+            made = tenants.create_config(connection, tenant, config)
+            batch_id = connection.execute(
+                text(
+                    "insert into batches (tenant_id, config_id, name, payload)"
+                    " values (:tenant, :config, 'chaos', :payload) returning id"
+                ),
+                {
+                    "tenant": tenant,
+                    "config": made["id"],
+                    "payload": orjson.dumps(_PAYLOAD).decode(),
+                },
+            ).scalar_one()
+        for part, blocks in enumerate(_parts(recipients)):
+            with self.database.transaction() as connection:
+                uploads.take_part(connection, tenant, batch_id, part, blocks)
+        with self.database.statement() as connection:
+            connection.exec_driver_sql("analyze recipients")
+        return Batch(batch_id, tenant, keyed, policy, limit, recipients)
+
+    def queue(self, batch: Batch, *, at_s: float | None = None) -> None:
+        """Send a batch, at once or at a time in seconds since 1970."""
+        with self.database.transaction() as connection:
+            row = control.locked_batch(connection, batch.tenant_id, batch.id)
+            plan = Plan.seal(row, row["config"], largest_chunk=CHUNK)
+            due = None if at_s is None else datetime.fromtimestamp(at_s, UTC)
+            control.queue_batch(connection, row, plan, scheduled_at=due)
+
+    def progress(self, batch: Batch) -> Progress:
+        """Return how far a batch is."""
+        with self.database.statement() as connection:
+            row = connection.execute(
+                text(
+                    """
+                    select b.status, count(c.no) as chunks,
+                        count(*) filter (where c.state = 'done') as done,
+                        count(*) filter (where c.state = 'claimed') as claimed,
+                        count(*) filter (where c.logged_at is null) as unlogged
+                    from batches b left join chunks c on c.batch_id = b.id
+                    where b.id = :id group by b.id
+                    """
+                ),
+                {"id": batch.id},
+            )
+            return Progress(**row.mappings().one())
+
+    def send_to_the_middle(self, batch: Batch) -> None:
+        """Queue a batch and wait until some of it is done, and by far not all."""
+        self.queue(batch)
+        self.wait_done(batch, 0.2)
+
+    def wait_done(self, batch: Batch, share: float) -> None:
+        """Wait until so much of a batch is done; fails when it was too fast."""
+
+        def passed() -> Progress | None:
+            now = self.progress(batch)
+            return now if now.chunks and now.done >= share * now.chunks else None
+
+        now = until(passed, f"{share:.0%} of the batch is done")
+        assert now.done < now.chunks, "The batch was done before the fault."
+
+    def wait_ended(self, batch: Batch, status: str = "completed") -> None:
+        """Wait until a batch is finished, logged, and its messages are settled."""
+
+        def drained() -> bool:
+            now = self.progress(batch)
+            return (
+                now.status == status
+                and now.done == now.chunks
+                and not now.unlogged
+                and not self.broker.stored(SendChunk.queue).get(str(batch.tenant_id))
+                and not self.outcomes.waiting(str(batch.id))
+            )
+
+        until(drained, f"batch {batch.id} ends, now {self.progress(batch)}")
+
+    def duties(self) -> Sequence[list[Duty]]:
+        """Return the duties of two leaders of our own."""
+        if not self._duties:
+            given = {name.lower(): value for name, value in self.environment().items()}
+            settings = Settings(_env_file=None, **given)
+            self._duties = [duties(settings, self.outcomes) for _ in range(2)]
+        return self._duties
+
+    def _leads(self, process: Process) -> bool:
+        with process.spec.log_path.open("rb") as log:
+            log.seek(self._log_begins[process.name])
+            told = log.read()
+        leads, follows = b"This scheduler leads", b"This scheduler follows"
+        return process.running and told.rfind(leads) > told.rfind(follows)
+
+    def _migrated(self) -> bool:
+        self.database.migrate()
+        with self.database.transaction() as connection:
+            audit.install(connection)
+        return True
+
+    def _add_sink(self, *, keyed: bool) -> None:
+        name = "keyed" if keyed else "plain"
+        options = ["--port", str(self._ports[name])]
+        options += ["--ledger", str(self._ledger(keyed=keyed))]
+        argv = ("embedded.sink", *options, *(["--keyed"] if keyed else []))
+        ready = partial(_healthy, self._ports[name])
+        self._add(f"sink-{name}", argv, ready=ready)
+
+    def _add(
+        self,
+        name: str,
+        module: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        ready: Callable[[], bool] | None = None,
+    ) -> Process:
+        log = self.directory / "logs" / f"{name}.log"
+        process = Process(
+            ProcessSpec(
+                name=name,
+                argv=(sys.executable, "-m", *module),
+                log_path=log,
+                ready=ready or _lives,
+                env=self.environment() | dict(environment or {}),
+                cwd=HOME,
+            )
+        )
+        self.processes[name] = process
+        return process
+
+    def _ledger(self, *, keyed: bool) -> Path:
+        return self.directory / ("keyed.ndjson" if keyed else "plain.ndjson")
+
+
+def _parts(recipients: int) -> list[list[Block]]:
+    """Return two parts of an upload, with bad rows and with addresses twice."""
+    half = recipients // 2
+    return [_part(range(half)), _part(range(half, recipients))]
+
+
+def _part(people: range) -> list[Block]:
+    again = range(DOUBLES)
+    invalid = [(len(people) + DOUBLES + 1, "No address.")]
+    return [_block(people, 1, []), _block(again, len(people) + 1, invalid)]
+
+
+def _block(people: range, line: int, invalid: list[tuple[int, str]]) -> Block:
+    return Block(
+        lines=list(range(line, line + len(people))),
+        addresses=[f"user{i}@example.com" for i in people],
+        variables=[f'{{"name":"Name {i}","code":"C{i}"}}' for i in people],
+        invalid=invalid,
+        names=frozenset({"name", "code"}),
+    )
+
+
+def _lives() -> bool:
+    return True
+
+
+def _healthy(port: int) -> bool:
+    request = b"GET /health HTTP/1.1\r\n\r\n"
+    return answers(port, send=request, expect=b"HTTP/1.1 204")
