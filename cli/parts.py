@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from models.errors import InvalidInputError
 from models.recipients import MAX_ROW_BYTES, Channel, Format, read
@@ -124,8 +124,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         ) from error
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
+class _Record(NamedTuple):
     """One record with its line end, and how many lines of the file it takes."""
 
     body: bytes
@@ -136,16 +135,16 @@ def _lines(file: BinaryIO) -> Iterator[_Record]:
     number = 0
     while line := file.readline(MAX_ROW_BYTES + 1):
         number += 1
-        _check_size(line, number)
+        if len(line) > MAX_ROW_BYTES:
+            raise _too_large(number)
         yield _Record(line, 1)
 
 
-def _check_size(record: bytes | bytearray, first_line: int) -> None:
-    if len(record) > MAX_ROW_BYTES:
-        raise InvalidInputError(
-            f"The record that begins at line {first_line} is larger than 1 MB; "
-            "shorten it, or close the quote that is open there."
-        )
+def _too_large(first_line: int) -> InvalidInputError:
+    return InvalidInputError(
+        f"The record that begins at line {first_line} is larger than 1 MB; "
+        "shorten it, or close the quote that is open there."
+    )
 
 
 def _csv_records(lines: Iterator[_Record]) -> Iterator[_Record]:
@@ -158,7 +157,8 @@ def _csv_records(lines: Iterator[_Record]) -> Iterator[_Record]:
         quoted = _ends_quoted(line.body, quoted=quoted)
         body += line.body
         taken += 1
-        _check_size(body, first_line)
+        if len(body) > MAX_ROW_BYTES:
+            raise _too_large(first_line)
         if not quoted:
             yield _Record(bytes(body), taken)
             body, first_line, taken = bytearray(), first_line + taken, 0
