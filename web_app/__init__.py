@@ -6,6 +6,7 @@ from models.database import Database
 from settings import Settings, load
 from web_app import probes, problems
 from web_app.api import batches, control, recipients, send_configs, stats
+from web_app.neighbours import neighbours as all_neighbours
 from web_app.services import Neighbours, Services
 
 _RESOURCES = (
@@ -25,8 +26,8 @@ def create_app(
 
     Args:
         settings: The environment's, where none are given.
-        neighbours: What shows live counts and statistics; without them the batch
-            pages stay as they are, and statistics answer 503.
+        neighbours: What shows live counts and statistics; the settings' where none
+            are given. While they are away, batch pages stay as they are.
     """
     settings = settings or load()
     app = Flask(__name__, static_folder=None)
@@ -37,7 +38,7 @@ def create_app(
     )
     app.extensions[Services.NAME] = Services(
         database=database,
-        neighbours=neighbours or Neighbours(),
+        neighbours=neighbours or all_neighbours(settings),
         credentials_key=settings.credentials_key.get_secret_value(),
         largest_chunk=settings.chunk_size,
         max_upload_bytes=settings.max_upload_bytes,

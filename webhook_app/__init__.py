@@ -4,6 +4,7 @@ from flask import Flask
 
 from settings import Settings, load
 from webhook_app import probes, receive
+from webhook_app.publishing import publisher
 from webhook_app.receive import Publish, Receiver
 
 
@@ -14,12 +15,12 @@ def create_app(
 
     Args:
         settings: The environment's, where none are given.
-        publish: Stores a job durably; without it no report is taken (503).
+        publish: Stores a job durably; the settings' NATS where none is given.
     """
     settings = settings or load()
     app = Flask(__name__, static_folder=None)
     app.extensions[Receiver.NAME] = Receiver(
-        publish=publish,
+        publish=publish or publisher(settings),
         custom_secret=settings.custom_webhook_secret.get_secret_value(),
     )
     app.register_blueprint(probes.probes)

@@ -43,13 +43,13 @@ class Receiver:
     """What the views of one application work with.
 
     Attributes:
-        publish: Stores a job durably; none takes nothing.
+        publish: Stores a job durably.
         custom_secret: The `whsec_…` secret of custom providers, or `""`.
     """
 
     NAME: ClassVar[str] = "receiver"
 
-    publish: Publish | None
+    publish: Publish
     custom_secret: str
 
 
@@ -72,10 +72,7 @@ def custom(module_id: str) -> Response:
     body = _report(raw)
     digest = hashlib.sha256(f"{module_id}\0{report_id}".encode()).hexdigest()
     job = RecordWebhook(provider="custom", event=body["type"], body=body)
-    publish = receiver().publish
-    if publish is None:
-        raise NeighbourUnavailableError("This receiver has nowhere to store reports.")
-    publish(job, dedup_id=f"custom:{digest}")
+    receiver().publish(job, dedup_id=f"custom:{digest}")
     return Response(status=200)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-
 # Planners have been wrong about the size of a fold once too often: each recipient is
 # found by its key, whatever the statistics say today.
 _BY_KEY = (

@@ -127,12 +127,7 @@ def test_a_report_that_was_not_stored_is_asked_for_again(client, stored, failure
     assert "hush" not in refused.text
 
 
-def test_probes_tell_whether_reports_can_be_stored(settings, client):
-    without = create_app(settings).test_client()
-
-    assert client.get("/health").status_code == 200
-    assert client.get("/health/ready").status_code == 200
-    assert without.get("/health/live").status_code == 200
-    assert without.get("/health/ready").status_code == 503
-    assert post(without).status_code == 503
-    assert client.get("/webhooks/other").status_code == 404
+def test_probes_answer_while_the_process_does(client):
+    """NATS away is answered with 503 to providers, not by going out of service."""
+    for probe in ("/health", "/health/live", "/health/ready"):
+        assert client.get(probe).status_code == 200
