@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -105,17 +106,21 @@ class Supervisor:
             _LOG.info("Stopping.")
 
     def stop(self) -> None:
-        """Stop the services, then the servers, the last started first.
+        """Stop the services, then the servers.
 
-        A second Ctrl-C while it runs is not heard. Again does nothing.
+        Services stop at once, but for the one started first: the sink, so that
+        workers hear the answers to the calls they have begun. A second Ctrl-C while
+        it runs is not heard. Again does nothing.
         """
         for number in self._handlers:
             signal.signal(number, signal.SIG_IGN)
         self._ending.set()
         if self._watch.is_alive():
             self._watch.join()
-        for service in reversed(self._services):
-            service.stop()
+        if self._services:
+            with ThreadPoolExecutor(len(self._services)) as hands:
+                list(hands.map(Process.stop, self._services[1:]))
+            self._services[0].stop()
         # Before the directory is free for the next one.
         forget_state(self._data_dir)
         self._stack.stop()
