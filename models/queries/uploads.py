@@ -38,25 +38,34 @@ create temporary table incoming (
 _ANSWER = text(
     "select answer from upload_parts where batch_id = :batch_id and part = :part"
 )
-# Sorting by the hash first compares integers, not texts. `offset 0` keeps the search
-# for earlier recipients a look into the index for each new row: joined as a whole, a
-# part would cost more the larger its batch already is.
+# Sorting by the hash first compares integers, not texts. The search for earlier
+# recipients is one look into the index for each new row: `offset 0` keeps the planner
+# from reading the whole batch instead, and from looking by the batch's id, which it
+# would prefer as soon as its statistics are older than the batch. The sort by line
+# ends the search before the first row is inserted, or it would meet the new ones.
 _TAKEN = text(
     """
     insert into recipients (batch_id, seq, address, variables)
     select :batch_id, :taken - 1 + row_number() over (order by line),
         address, variables
     from (
-        select line, address, variables, row_number() over (
-            partition by hashtext(address), address order by line
+        select line, address, variables, hash, row_number() over (
+            partition by hash, address order by line
         ) as nth
-        from incoming
+        from (
+            select *, hashtextextended(
+                address, uuid_hash_extended(cast(:batch_id as uuid), 0)
+            ) as hash
+            from incoming
+        ) hashed
     ) new
     where nth = 1 and not exists (
-        select from recipients old
-        where old.batch_id = :batch_id
-            and hashtext(old.address) = hashtext(new.address)
-            and old.address = new.address
+        select from (
+            select batch_id, address from recipients
+            where hashtextextended(address, uuid_hash_extended(batch_id, 0)) = new.hash
+            offset 0
+        ) old
+        where old.batch_id = :batch_id and old.address = new.address
         offset 0
     )
     """

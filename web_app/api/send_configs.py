@@ -65,7 +65,7 @@ def _new_config(body: Mapping[str, Any]) -> NewConfig:
         name=text_field(body, "name"),
         channel=_one_of(body, "channel", [str(channel) for channel in Channel]),
         provider=provider,
-        settings=checked_settings(provider, mapping_field(body, "settings")),
+        settings=_settings(provider, mapping_field(body, "settings")),
         credentials=_sealed(mapping_field(body, "credentials")),
         limit=_limit(mapping_field(body, "rateLimit"), provider),
         policy=cast(
@@ -73,6 +73,15 @@ def _new_config(body: Mapping[str, Any]) -> NewConfig:
             _one_of(body, "policy", list(get_args(Policy)), default="at_most_once"),
         ),
     )
+
+
+def _settings(provider: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return checked_settings(provider, given)
+    except InvalidInputError as error:
+        name = error.field.removeprefix("settings.")
+        field = name if name == "provider" else f"settings.{name}"
+        raise InvalidInputError(str(error), field=field) from error
 
 
 def _one_of(

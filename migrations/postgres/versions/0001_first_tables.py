@@ -113,8 +113,8 @@ create table recipients (
     constraint recipients_pkey primary key (batch_id, seq)
 )
  with (fillfactor = 55);
-create index recipients_batch_id_address_idx on recipients (batch_id,
-        hashtext(address));
+create index recipients_address_idx on recipients (hashtextextended(address,
+        uuid_hash_extended(batch_id, 0)));
 create table suppressions (
     id uuid default gen_random_uuid() not null,
     tenant_id uuid,
