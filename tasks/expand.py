@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import orjson
 
 from brokers import JetStreamBroker, MessageTooLarge, dispatch
+from models.errors import InvalidInputError
 from models.jobs import ExpandBatch, SendChunk
 from models.plan import Plan
 from models.queries import publishing
@@ -30,9 +31,16 @@ def expand(worker: Worker, broker: JetStreamBroker, job: ExpandBatch) -> int:
     """Publish what is open and unpublished, as far as the window goes.
 
     Returns how many chunks were published. A batch that is paused, cancelled or
-    unknown has nothing to publish.
+    unknown has nothing to publish; one whose content or settings nobody can send by
+    fails as a whole.
     """
-    sender = worker.senders.of(job.batch_id)
+    try:
+        sender = worker.senders.of(job.batch_id)
+    except InvalidInputError as error:
+        log.warning("Batch %s cannot be sent: %s", job.batch_id, error)
+        with worker.database.statement() as connection:
+            publishing.fail_batch(connection, job.batch_id, str(error))
+        return 0
     if sender is None:
         return 0
     plan = sender.plan

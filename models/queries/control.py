@@ -117,6 +117,8 @@ def queue_batch(
     """Seal a locked draft and queue it, at once or for a time to come."""
     if batch["status"] != BatchStatus.DRAFT:
         raise ConflictError(f"The batch is {batch['status']}; only a draft is sent.")
+    if not batch["recipients"]:
+        raise ConflictError("The batch has no recipients; upload some first.")
     connection.execute(
         _QUEUED,
         {

@@ -137,14 +137,24 @@ _MARK = text(
         and c.published_at is null
     """
 )
+# Nobody was called, so everybody failed: the fold tells recipients and counters.
 _FAIL = text(
     """
-    update batches b set status = 'failed', reason = :reason,
-        finished_at = clock_timestamp()
-    where b.id = :batch_id and b.status = 'processing'
-        and not exists (
-            select 1 from chunks c where c.batch_id = b.id and c.token > 0
-        )
+    with unsendable as (
+        update batches b set status = 'failed', reason = :reason,
+            finished_at = clock_timestamp()
+        where b.id = :batch_id and b.status = 'processing'
+            and not exists (
+                select 1 from chunks c where c.batch_id = b.id and c.token > 0
+            )
+        returning b.id
+    ), closed as (
+        update chunks c set state = 'done', done_at = clock_timestamp(),
+            failed = ~c.failed
+        from unsendable where c.batch_id = unsendable.id
+            and c.state = 'open' and c.token = 0
+    )
+    select count(*) from unsendable
     """
 )
 
@@ -264,6 +274,5 @@ def mark_published(
 
 def fail_batch(connection: Connection, batch_id: str, reason: str) -> bool:
     """End a batch that cannot be sent at all; only while nobody was claimed."""
-    return bool(
-        connection.execute(_FAIL, {"batch_id": batch_id, "reason": reason}).rowcount
-    )
+    found = connection.execute(_FAIL, {"batch_id": batch_id, "reason": reason})
+    return bool(found.scalar_one())

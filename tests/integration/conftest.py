@@ -1,0 +1,30 @@
+"""A Postgres schema for each module that looks at the ledger as a whole."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from embedded.stack import Stack
+from models.database import Database
+
+
+@pytest.fixture(scope="module")
+def ledger_url(stack: Stack, request: pytest.FixtureRequest) -> str:
+    """A schema of the module's own: leaders look at all batches that there are."""
+    stack.postgres.start()
+    schema = request.module.__name__.rpartition(".")[2]
+    server = Database(stack.postgres.url, pool_size=1)
+    with server.statement() as connection:
+        connection.exec_driver_sql(f"create schema {schema}")
+    server.close()
+    separator = "&" if "?" in stack.postgres.url else "?"
+    return f"{stack.postgres.url}{separator}options=-csearch_path%3D{schema}"
+
+
+@pytest.fixture(scope="module")
+def ledger_database(ledger_url: str) -> Iterator[Database]:
+    """The tables in a schema of the module's own."""
+    database = Database(ledger_url, pool_size=6)
+    database.migrate()
+    yield database
+    database.close()
