@@ -5,10 +5,11 @@ short times, so that a lease ends in seconds. Nothing is restarted by itself: a 
 says when the dead come back.
 """
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -20,7 +21,7 @@ from uuid import UUID, uuid4
 import orjson
 import psutil
 import redis
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from analytics import client as analytics_client
 from analytics import migrations
@@ -46,6 +47,7 @@ from scheduler.__main__ import duties
 from scheduler.timetable import Duty
 from settings import Settings
 from tests.chaos import audit
+from tests.chaos.fault_proxy import FaultProxy
 
 HOME = Path(__file__).absolute().parent.parent.parent
 #: Recipients of the usual batch.
@@ -236,6 +238,23 @@ class House:
             ready=lambda: "ready for action" in self.processes[name].log_tail(),
         )
 
+    @contextmanager
+    def worker_through(self, proxy: FaultProxy, name: str) -> Iterator[Process]:
+        """Replace the second worker group by one that meets a server by a proxy.
+
+        The name is that of the server's URL in the environment.
+        """
+        self.processes["worker-2"].kill()
+        url = re.sub(r":\d+(/|$)", rf":{proxy.port}\1", self.stack.urls()[name])
+        worker = self.add_worker("worker-proxied", **{name: url})
+        self.launch(worker)
+        worker.wait_ready()
+        try:
+            yield worker
+        finally:
+            worker.kill()
+            del self.processes["worker-proxied"]
+
     def environment(self) -> dict[str, str]:
         """Return what our processes are told."""
         return self.stack.urls() | _TIMES
@@ -252,6 +271,15 @@ class House:
             lambda: next((p for p in schedulers if self._leads(p)), None),
             "a scheduler leads",
         )
+
+    def kill_all(self) -> None:
+        """Kill every process of ours and every server, as a power cut would."""
+        for process in (*self.processes.values(), *self.stack.servers):
+            for member in process.family():
+                with suppress(psutil.NoSuchProcess):
+                    member.kill()
+        for process in (*self.processes.values(), *self.stack.servers):
+            process.kill()
 
     def kill_worker(self, name: str) -> None:
         """Kill the process of a group that works; its group ends with it."""
@@ -334,6 +362,14 @@ class House:
             due = None if at_s is None else datetime.fromtimestamp(at_s, UTC)
             control.queue_batch(connection, row, plan, scheduled_at=due)
 
+    def control(
+        self, batch: Batch, change: Callable[[Connection, UUID, UUID], None]
+    ) -> float:
+        """Pause, resume or cancel a batch; returns when, in seconds since 1970."""
+        with self.database.transaction() as connection:
+            change(connection, batch.tenant_id, batch.id)
+        return time.time()
+
     def progress(self, batch: Batch) -> Progress:
         """Return how far a batch is."""
         with self.database.statement() as connection:
@@ -366,6 +402,10 @@ class House:
 
         now = until(passed, f"{share:.0%} of the batch is done")
         assert now.done < now.chunks, "The batch was done before the fault."
+
+    def wait_status(self, batch: Batch, status: str) -> None:
+        """Wait until a batch has a status."""
+        until(lambda: self.progress(batch).status == status, f"the batch is {status}")
 
     def wait_ended(self, batch: Batch, status: str = "completed") -> None:
         """Wait until a batch is finished, logged, and its messages are settled."""
