@@ -235,7 +235,7 @@ class House:
             name,
             argv,
             environment,
-            ready=lambda: "ready for action" in self.processes[name].log_tail(),
+            ready=lambda: b"ready for action" in self._told(self.processes[name]),
         )
 
     @contextmanager
@@ -420,7 +420,12 @@ class House:
                 and not self.outcomes.waiting(str(batch.id))
             )
 
-        until(drained, f"batch {batch.id} ends, now {self.progress(batch)}")
+        try:
+            until(drained, f"batch {batch.id} ends")
+        except AssertionError as error:
+            stored = self.broker.stored(SendChunk.queue).get(str(batch.tenant_id))
+            now = f"{self.progress(batch)}, {stored} messages are stored."
+            raise AssertionError(f"{error} Now {now}") from error
 
     def duties(self) -> Sequence[list[Duty]]:
         """Return the duties of two leaders of our own."""
@@ -431,11 +436,15 @@ class House:
         return self._duties
 
     def _leads(self, process: Process) -> bool:
-        with process.spec.log_path.open("rb") as log:
-            log.seek(self._log_begins[process.name])
-            told = log.read()
+        told = self._told(process)
         leads, follows = b"This scheduler leads", b"This scheduler follows"
         return process.running and told.rfind(leads) > told.rfind(follows)
+
+    def _told(self, process: Process) -> bytes:
+        """Return what a process has logged since its last launch."""
+        with process.spec.log_path.open("rb") as log:
+            log.seek(self._log_begins[process.name])
+            return log.read()
 
     def _migrated(self) -> bool:
         self.database.migrate()
