@@ -90,6 +90,8 @@ def configure_logging(
     # Our doors raise what they meet; their libraries need not tell it a second time.
     for library in ("clickhouse_connect", "urllib3"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
+    # It tells of every start of every duty, several times a second.
+    logging.getLogger("apscheduler").setLevel(logging.WARNING)
 
 
 @contextmanager
