@@ -46,6 +46,14 @@ class ReceivedMessage(MessageProxy):
         self.delivery = delivery
         self.body = body
 
+    def __str__(self) -> str:
+        """Return its name for logs: what it carries is nobody's there."""
+        return f"{self.actor_name} {self.message_id}"
+
+    def __repr__(self) -> str:
+        """Return the same."""
+        return f"<{self}>"
+
 
 class JetStreamConsumer(Consumer):
     """Iterates over a queue's messages; `None` when none came in time."""

@@ -7,7 +7,6 @@ not on samples; and a call's intent can be compared with the call by the clock.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -105,7 +104,6 @@ def versions(connection: Connection, batch_id: object) -> list[Version]:
 
 
 def _version(row: Mapping[Any, Any]) -> Version:
-    committed: datetime = row["committed_at"]
     return Version(
         no=row["no"],
         first=row["first"],
@@ -117,7 +115,7 @@ def _version(row: Mapping[Any, Any]) -> Version:
         in_call=tuple(CallIntent.of_json(call) for call in row["in_call"]),
         sets={name.value: bits.from_bit_string(row[name.value]) for name in OUTCOMES},
         doubt=bits.from_bit_string(row["doubt"]),
-        committed_at=committed.timestamp(),
+        committed_at=row["committed_at"].timestamp(),
     )
 
 

@@ -5,10 +5,11 @@ short times, so that a lease ends in seconds. Nothing is restarted by itself: a 
 says when the dead come back.
 """
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -20,7 +21,7 @@ from uuid import UUID, uuid4
 import orjson
 import psutil
 import redis
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from analytics import client as analytics_client
 from analytics import migrations
@@ -46,6 +47,7 @@ from scheduler.__main__ import duties
 from scheduler.timetable import Duty
 from settings import Settings
 from tests.chaos import audit
+from tests.chaos.fault_proxy import FaultProxy
 
 HOME = Path(__file__).absolute().parent.parent.parent
 #: Recipients of the usual batch.
@@ -233,8 +235,25 @@ class House:
             name,
             argv,
             environment,
-            ready=lambda: "ready for action" in self.processes[name].log_tail(),
+            ready=lambda: b"ready for action" in self._told(self.processes[name]),
         )
+
+    @contextmanager
+    def worker_through(self, proxy: FaultProxy, name: str) -> Iterator[Process]:
+        """Replace the second worker group by one that meets a server by a proxy.
+
+        The name is that of the server's URL in the environment.
+        """
+        self.processes["worker-2"].kill()
+        url = re.sub(r":\d+(/|$)", rf":{proxy.port}\1", self.stack.urls()[name])
+        worker = self.add_worker("worker-proxied", **{name: url})
+        self.launch(worker)
+        worker.wait_ready()
+        try:
+            yield worker
+        finally:
+            worker.kill()
+            del self.processes["worker-proxied"]
 
     def environment(self) -> dict[str, str]:
         """Return what our processes are told."""
@@ -252,6 +271,15 @@ class House:
             lambda: next((p for p in schedulers if self._leads(p)), None),
             "a scheduler leads",
         )
+
+    def kill_all(self) -> None:
+        """Kill every process of ours and every server, as a power cut would."""
+        for process in (*self.processes.values(), *self.stack.servers):
+            for member in process.family():
+                with suppress(psutil.NoSuchProcess):
+                    member.kill()
+        for process in (*self.processes.values(), *self.stack.servers):
+            process.kill()
 
     def kill_worker(self, name: str) -> None:
         """Kill the process of a group that works; its group ends with it."""
@@ -334,6 +362,14 @@ class House:
             due = None if at_s is None else datetime.fromtimestamp(at_s, UTC)
             control.queue_batch(connection, row, plan, scheduled_at=due)
 
+    def control(
+        self, batch: Batch, change: Callable[[Connection, UUID, UUID], None]
+    ) -> float:
+        """Pause, resume or cancel a batch; returns when, in seconds since 1970."""
+        with self.database.transaction() as connection:
+            change(connection, batch.tenant_id, batch.id)
+        return time.time()
+
     def progress(self, batch: Batch) -> Progress:
         """Return how far a batch is."""
         with self.database.statement() as connection:
@@ -367,6 +403,10 @@ class House:
         now = until(passed, f"{share:.0%} of the batch is done")
         assert now.done < now.chunks, "The batch was done before the fault."
 
+    def wait_status(self, batch: Batch, status: str) -> None:
+        """Wait until a batch has a status."""
+        until(lambda: self.progress(batch).status == status, f"the batch is {status}")
+
     def wait_ended(self, batch: Batch, status: str = "completed") -> None:
         """Wait until a batch is finished, logged, and its messages are settled."""
 
@@ -380,7 +420,12 @@ class House:
                 and not self.outcomes.waiting(str(batch.id))
             )
 
-        until(drained, f"batch {batch.id} ends, now {self.progress(batch)}")
+        try:
+            until(drained, f"batch {batch.id} ends")
+        except AssertionError as error:
+            stored = self.broker.stored(SendChunk.queue).get(str(batch.tenant_id))
+            now = f"{self.progress(batch)}, {stored} messages are stored."
+            raise AssertionError(f"{error} Now {now}") from error
 
     def duties(self) -> Sequence[list[Duty]]:
         """Return the duties of two leaders of our own."""
@@ -391,11 +436,15 @@ class House:
         return self._duties
 
     def _leads(self, process: Process) -> bool:
-        with process.spec.log_path.open("rb") as log:
-            log.seek(self._log_begins[process.name])
-            told = log.read()
+        told = self._told(process)
         leads, follows = b"This scheduler leads", b"This scheduler follows"
         return process.running and told.rfind(leads) > told.rfind(follows)
+
+    def _told(self, process: Process) -> bytes:
+        """Return what a process has logged since its last launch."""
+        with process.spec.log_path.open("rb") as log:
+            log.seek(self._log_begins[process.name])
+            return log.read()
 
     def _migrated(self) -> bool:
         self.database.migrate()

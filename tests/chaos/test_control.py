@@ -1,0 +1,55 @@
+"""A tenant pauses, resumes and cancels in the middle."""
+
+import math
+
+from models.queries.control import cancel_batch, pause_batch, resume_batch
+from tests.chaos.house import House
+from tests.chaos.verifier import verify
+
+
+def test_a_paused_batch_is_quiet_and_goes_on(house: House) -> None:
+    """Resumed within the window of duplicates, every open chunk is published anew."""
+    batch = house.batch()
+    house.send_to_the_middle(batch)
+
+    paused_s = house.control(batch, pause_batch)
+    house.hold(5)
+    resumed_s = house.control(batch, resume_batch)
+
+    found = verify(house, batch, quiet=[(paused_s, resumed_s)])
+    assert found.row["sent"] == batch.recipients
+    assert max(call.t for call in found.calls) > resumed_s, "All was sent before."
+
+
+def test_a_cancelled_batch_calls_nobody_any_more(house: House) -> None:
+    """Calls under way are finished and counted; all others are cancelled."""
+    batch = house.batch()
+    house.send_to_the_middle(batch)
+
+    cancelled_s = house.control(batch, cancel_batch)
+
+    found = verify(house, batch, status="cancelled", quiet=[(cancelled_s, math.inf)])
+    assert found.row["sent"] > 0
+    assert found.row["cancelled"] > 0
+    assert found.row["sent"] + found.row["cancelled"] == batch.recipients
+
+
+def test_a_worker_is_killed_while_its_batch_is_cancelled(house: House) -> None:
+    """Its calls are in doubt, so they are unknown and not cancelled."""
+    batch = house.batch()
+    house.send_to_the_middle(batch)
+
+    with house.fault() as fault:
+        house.kill_worker("worker-1")
+        cancelled_s = house.control(batch, cancel_batch)
+    house.heal()
+
+    found = verify(
+        house,
+        batch,
+        status="cancelled",
+        faults=[fault],
+        quiet=[(cancelled_s, math.inf)],
+    )
+    assert found.row["unknown"] > 0
+    assert found.row["cancelled"] > 0

@@ -1,0 +1,64 @@
+"""NATS is killed, loses what it stored, or its answers are lost."""
+
+from models.jobs import SendChunk
+from tests.chaos.fault_proxy import FaultProxy
+from tests.chaos.house import House, until
+from tests.chaos.verifier import verify
+
+
+def test_nats_is_killed_and_comes_back(house: House) -> None:
+    """Workers reconnect; what was delivered and not settled comes again."""
+    batch = house.batch()
+    house.send_to_the_middle(batch)
+
+    house.stack.nats.kill()
+    house.stack.nats.start()
+
+    found = verify(house, batch)
+    assert found.row["sent"] == batch.recipients
+
+
+def test_nats_comes_back_without_what_it_stored(house: House) -> None:
+    """Recovery sees that messages are gone and publishes the open rows anew."""
+    batch = house.batch()
+    house.send_to_the_middle(batch)
+
+    house.stack.nats.wipe()
+    house.stack.nats.start()
+
+    found = verify(house, batch)
+    assert found.row["sent"] == batch.recipients
+    assert any(chunk["epoch"] for chunk in found.chunks), "Nothing had been lost."
+
+
+def test_the_queue_is_purged(house: House) -> None:
+    """The streams stay, their messages are gone, and ids are still remembered."""
+    batch = house.batch()
+    house.send_to_the_middle(batch)
+
+    house.broker.flush(SendChunk.queue)
+
+    found = verify(house, batch)
+    assert found.row["sent"] == batch.recipients
+    assert any(chunk["epoch"] for chunk in found.chunks), "Nothing had been lost."
+
+
+def test_the_answer_to_a_page_is_lost(house: House) -> None:
+    """The page is published again, refused as a duplicate, and each chunk is sent once.
+
+    Only the worker behind the proxy runs, so that it is the one that expands.
+    """
+    batch = house.batch()
+    with (
+        FaultProxy(house.stack.ports["nats"]) as proxy,
+        house.worker_through(proxy, "NATS_URL"),
+    ):
+        house.processes["worker-1"].kill()
+        proxy.lose_answers_after(b"Nats-Batch-Commit")
+        house.queue(batch)
+
+        until(proxy.met.is_set, "a page is published")
+        proxy.reset()
+
+        found = verify(house, batch)
+    assert found.row["sent"] == batch.recipients
