@@ -70,6 +70,8 @@ def _engine(url: str, pool_size: int, pool_timeout_s: float) -> Engine:
     try:
         return create_engine(
             url,
+            # Parameters are people's addresses: no traceback shows them.
+            hide_parameters=True,
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=pool_timeout_s,

@@ -1,6 +1,6 @@
 """How a report is stored before its provider hears that it was."""
 
-from dramatiq.errors import BrokerConnectionError
+from dramatiq.errors import BrokerError
 
 from brokers import JetStreamBroker, MessageTooLarge, dispatch
 from models.errors import InvalidInputError, NeighbourUnavailableError
@@ -24,7 +24,7 @@ class _Stored:
             dispatch.send(self._broker, job, dedup_id=dedup_id)
         except MessageTooLarge as error:
             raise InvalidInputError("The report is too large.") from error
-        except BrokerConnectionError as error:
+        except BrokerError as error:
             raise NeighbourUnavailableError(
                 "NATS did not confirm the report; send it again."
             ) from error
