@@ -22,15 +22,6 @@ _context: ContextVar[Mapping[str, Any]] = ContextVar("log_context", default=_NO_
 #: All metrics of a process.
 METRICS = CollectorRegistry()
 
-#: Recipients by what became of them, counted when the answer is in the ledger.
-#: Label `outcome`: sent, failed, unknown, suppressed or cancelled.
-RECIPIENTS = Counter(
-    "batchsender_recipients",
-    "Recipients by outcome, counted once the ledger knows it.",
-    ["outcome"],
-    registry=METRICS,
-)
-
 #: Seconds from before a provider call to its answer or its deadline (20 s).
 PROVIDER_CALL_SECONDS = Histogram(
     "batchsender_provider_call_seconds",
@@ -48,8 +39,8 @@ CLAIM_SECONDS = Histogram(
 )
 
 #: Chunks whose outcome was folded into recipients and counters.
-FOLD_CHUNKS = Counter(
-    "batchsender_fold_chunks",
+FOLDED_CHUNKS = Counter(
+    "batchsender_folded_chunks",
     "Chunks folded into recipients and counters.",
     registry=METRICS,
 )

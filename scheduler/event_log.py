@@ -7,6 +7,7 @@ from typing import Any
 from analytics.event_log import Buffer, ChunkEvents, EventLog
 from models.database import Database
 from models.queries import fold
+from telemetry import EVENT_ROWS, UNLOGGED_CHUNKS
 
 log = logging.getLogger("batchsender.event_log")
 
@@ -22,6 +23,7 @@ def log_events(database: Database, event_log: EventLog) -> int:
     """
     with database.statement() as connection:
         waiting = fold.waiting_to_log(connection)
+    UNLOGGED_CHUNKS.set(waiting.chunks)
     if not waiting.finished and not Buffer().due(waiting.recipients, waiting.oldest_s):
         return 0
     logged = 0
@@ -34,7 +36,7 @@ def _log_some(database: Database, event_log: EventLog) -> int:
     with database.statement() as connection:
         rows = fold.chunks_to_log(connection, recipients=LOG_RECIPIENTS)
     if rows:
-        event_log.write([_events(row) for row in rows])
+        EVENT_ROWS.inc(event_log.write([_events(row) for row in rows]))
         with database.statement() as connection:
             fold.mark_logged(connection, rows)
     return len(rows)

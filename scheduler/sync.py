@@ -16,6 +16,7 @@ from models.errors import NeighbourUnavailableError
 from models.queries import fold, ledger, publishing
 from models.timing import Timing
 from scheduler import drawing
+from telemetry import FOLDED_CHUNKS
 
 log = logging.getLogger("batchsender.sync")
 
@@ -44,6 +45,7 @@ def sync(database: Database, outcomes: Outcomes, timing: Timing) -> list[str]:
 def _fold(database: Database, outcomes: Outcomes) -> int:
     with database.transaction() as connection:
         folded = fold.fold(connection, chunks=FOLD_CHUNKS)
+    FOLDED_CHUNKS.inc(len(folded))
     by_batch: dict[str, list[tuple[int, int]]] = {}
     for chunk in folded:
         by_batch.setdefault(chunk.batch_id, []).append((chunk.no, chunk.token))

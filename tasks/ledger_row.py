@@ -17,6 +17,7 @@ from models.jobs import SendChunk
 from models.queries import ledger
 from models.queries.ledger import Advanced
 from tasks.worker import Worker
+from telemetry import CLAIM_SECONDS
 
 log = logging.getLogger("batchsender.send")
 
@@ -52,7 +53,10 @@ class LedgerRow:
         timing = self._worker.timing
         self._held_since = now_s()
         try:
-            with self._worker.database.statement() as connection:
+            with (
+                CLAIM_SECONDS.time(),
+                self._worker.database.statement() as connection,
+            ):
                 return ledger.claim(
                     connection,
                     fresh,

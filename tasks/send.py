@@ -23,6 +23,7 @@ from providers.provider import Call
 from tasks.ledger_row import LONGEST_NAK_S, LedgerRow
 from tasks.tokens import Tokens
 from tasks.worker import SUPPRESSIONS_HORIZON_S, Sender, Worker
+from telemetry import PROVIDER_CALL_SECONDS
 
 log = logging.getLogger("batchsender.send")
 
@@ -145,18 +146,15 @@ class ChunkRun:
         if not self._row.is_fresh:
             # Too little is left of the lease: the call never began.
             return Answer(taken_up=False, reason="The lease was nearly over.")
-        return self._sender.provider.send(
-            Call(
-                key=call.key(self._plan.batch_id, self._job.no),
-                batch_id=self._plan.batch_id,
-                messages=[
-                    message
-                    for at in bits.positions(call.members)
-                    if (message := self._messages[at]) is not None
-                ],
-                deadline_s=self._worker.timing.call_deadline_s,
-            )
+        messages = (self._messages[at] for at in bits.positions(call.members))
+        made = Call(
+            key=call.key(self._plan.batch_id, self._job.no),
+            batch_id=self._plan.batch_id,
+            messages=[message for message in messages if message is not None],
+            deadline_s=self._worker.timing.call_deadline_s,
         )
+        with PROVIDER_CALL_SECONDS.time():
+            return self._sender.provider.send(made)
 
     def _advanced(self, held: Chunk, wait_s: float) -> Chunk | None:
         """Write what is known; return the row with its next calls, or none to make."""
