@@ -18,7 +18,9 @@ def ledger_url(stack: Stack, request: pytest.FixtureRequest) -> str:
         connection.exec_driver_sql(f"create schema {schema}")
     server.close()
     separator = "&" if "?" in stack.postgres.url else "?"
-    return f"{stack.postgres.url}{separator}options=-csearch_path%3D{schema}"
+    # No test here kills Postgres, and none should wait for its disk.
+    options = f"-csearch_path%3D{schema}%20-csynchronous_commit%3Doff"
+    return f"{stack.postgres.url}{separator}options={options}"
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,152 @@
+"""A worker as one process has it, real servers around it, and a real sink."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from uuid import UUID
+
+import orjson
+import pytest
+import requests
+
+from brokers import Delivery
+from embedded.sink_ledger import SinkCall, read
+from embedded.stack import Stack
+from models.jobs import SendChunk
+from models.queries import publishing
+from settings import Settings
+
+# The actors' module reads the environment as it is imported, and connects to nothing.
+with pytest.MonkeyPatch.context() as nowhere:
+    for name in ("DATABASE_URL", "NATS_URL", "DRAGONFLY_URL", "CLICKHOUSE_URL"):
+        nowhere.setenv(name, "redis://127.0.0.1:9")
+    from tasks import send
+    from tasks.worker import Worker
+
+
+@dataclass(frozen=True)
+class Sink:
+    """A sink process and what it wrote down."""
+
+    url: str
+    ledger_file: Path
+
+    def control(self, **wanted) -> None:
+        """Let it misbehave; with nothing wanted, behave again."""
+        body = orjson.dumps(wanted)
+        assert requests.post(f"{self.url}control", body, timeout=5).status_code == 204
+
+    def calls(self, batch_id: UUID) -> list[SinkCall]:
+        """Return the calls that it got for a batch."""
+        found = read(self.ledger_file).calls
+        return [call for call in found if call.batch == str(batch_id)]
+
+
+@pytest.fixture(scope="module")
+def start_sink(tmp_path_factory) -> Iterator[Callable[..., Sink]]:
+    """Start a sink with options; it ends with the module."""
+    started = []
+
+    def start(*options: str) -> Sink:
+        ledger_file = tmp_path_factory.mktemp("sink") / "ledger"
+        command = [sys.executable, "-u", "-m", "embedded.sink", "--ledger", ledger_file]
+        process = subprocess.Popen(
+            [*command, *options], stdout=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        url = re.search(r"http\S+", process.stdout.readline())[0]
+        return Sink(url, ledger_file)
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait(10)
+        process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def one_sink(start_sink) -> Sink:
+    return start_sink("--keyed")
+
+
+@pytest.fixture
+def sink(one_sink) -> Iterator[Sink]:
+    """One that keeps keys, and behaves at the beginning of each test."""
+    yield one_sink
+    one_sink.control()
+
+
+@pytest.fixture(scope="module")
+def environment(stack: Stack, ledger_url: str) -> Settings:
+    """Where the servers are; a call may take half a second."""
+    stack.nats.start()
+    stack.dragonfly.start()
+    return Settings(
+        database_url=ledger_url,
+        nats_url=stack.nats.url,
+        dragonfly_url=stack.dragonfly.url,
+        clickhouse_url="http://127.0.0.1:9",
+        database_pool_size=4,
+        call_deadline_s=0.5,
+    )
+
+
+@pytest.fixture
+def start_worker(environment, ledger_database) -> Iterator[Callable[..., Worker]]:
+    """Start a worker with other settings; its doors are closed with the test."""
+    started = []
+
+    def start(**fields) -> Worker:
+        settings = environment.model_copy(update=fields)
+        started.append(Worker.build(settings))
+        return started[-1]
+
+    yield start
+    for worker in started:
+        worker.callers.shutdown()
+        worker.senders.close()
+        worker.database.close()
+
+
+@pytest.fixture
+def worker(start_worker) -> Worker:
+    return start_worker()
+
+
+@pytest.fixture
+def deliver(worker) -> Callable[..., Delivery]:
+    """Hand a chunk's message to a worker, and return what became of the message."""
+
+    def delivered(
+        batch_id: UUID, *, no: int = 0, times: int = 1, by: Worker = worker, **fields
+    ) -> Delivery:
+        reply = f"$JS.ACK.email-system.user-t.{times}.7.9.1763800000000000000.0"
+        delivery = Delivery("chunk", reply, 45.0)
+        send.send(by, replace(job_of(by, batch_id, no), **fields), delivery)
+        return delivery
+
+    return delivered
+
+
+def job_of(worker: Worker, batch_id: UUID, no: int) -> SendChunk:
+    """The message of a chunk, as the queue carries it."""
+    plan = worker.senders.of(str(batch_id)).plan
+    first = no * plan.grid.chunk
+    with worker.database.statement() as connection:
+        addresses, variables = publishing.recipients_range(
+            connection, str(batch_id), first=first, size=plan.grid.chunk
+        )
+    return SendChunk(
+        batch_id=str(batch_id),
+        tenant_id=plan.tenant_id,
+        no=no,
+        first=first,
+        size=len(addresses),
+        epoch=0,
+        addresses=addresses,
+        variables=variables,
+        published_at=2e9,
+    )
