@@ -3,13 +3,23 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import psycopg2
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from models.errors import InvalidInputError, NeighbourUnavailableError
 
+#: The driver's own come where SQLAlchemy gives a connection back to its pool.
+_AWAY = (
+    OperationalError,
+    InterfaceError,
+    PoolTimeoutError,
+    psycopg2.OperationalError,
+    psycopg2.InterfaceError,
+)
 _MIGRATIONS = Path(__file__).parent.parent / "migrations" / "postgres"
 
 
@@ -18,13 +28,19 @@ class Database:
 
     Fails closed: when Postgres does not answer, `NeighbourUnavailableError` is
     raised and what was asked may or may not have been committed.
+
+    Transactions and single statements have a pool of up to `pool_size` each.
     """
 
     def __init__(
         self, url: str, *, pool_size: int = 20, pool_timeout_s: float = 30.0
     ) -> None:
         self._engine = _engine(url, pool_size, pool_timeout_s)
-        self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        # A pool of its own: a connection that changes between the two ways costs a
+        # round trip each time, and may fail after its statement was carried out.
+        self._autocommit = _engine(
+            url, pool_size, pool_timeout_s, isolation_level="AUTOCOMMIT"
+        )
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -62,9 +78,10 @@ class Database:
     def close(self) -> None:
         """Close every pooled connection; a second time does nothing."""
         self._engine.dispose()
+        self._autocommit.dispose()
 
 
-def _engine(url: str, pool_size: int, pool_timeout_s: float) -> Engine:
+def _engine(url: str, pool_size: int, pool_timeout_s: float, **options: Any) -> Engine:
     if url.startswith(("postgres://", "postgresql://")):
         url = "postgresql+psycopg2://" + url.split("://", 1)[1]
     try:
@@ -75,6 +92,7 @@ def _engine(url: str, pool_size: int, pool_timeout_s: float) -> Engine:
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=pool_timeout_s,
+            **options,
             connect_args={
                 "connect_timeout": 5,
                 # A server that was cut off must not hold a worker for hours.
@@ -96,7 +114,7 @@ def _engine(url: str, pool_size: int, pool_timeout_s: float) -> Engine:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError, PoolTimeoutError) as error:
+    except _AWAY as error:
         raise NeighbourUnavailableError(_why(error)) from error
     except DBAPIError as error:
         if error.connection_invalidated:

@@ -198,7 +198,8 @@ def intents_come_first(found: Evidence) -> None:
         earlier = [no for no, at in declared.items() if at <= call.t]
         who = f"{members[0]}-{members[-1]}, key {call.key}"
         assert earlier, f"The call to {who} was made before its intent was committed."
-        if call.key is None:
+        # Without keys kept, each intent is good for one call.
+        if not found.batch.keyed:
             del intents[members][min(earlier)]
 
 
