@@ -15,7 +15,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, env_file=".env", extra="ignore")
 
     database_url: SecretStr
-    nats_url: str
+    #: May hold a password.
+    nats_url: str = Field(repr=False)
     dragonfly_url: SecretStr
     clickhouse_url: SecretStr
     database_pool_size: int = Field(default=20, ge=2)
