@@ -1,4 +1,4 @@
-"""Batch after batch for some time: the rate holds, memory is flat, the books balance."""
+"""Batch after batch for some time: does the rate hold, and is memory flat?"""
 
 import time
 from collections.abc import Callable

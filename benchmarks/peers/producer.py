@@ -20,7 +20,8 @@ _ROWS = """
 def produce(kind: str) -> None:
     """Follow orders until somebody ends us."""
     enqueue = import_module(f"benchmarks.peers.{kind}_app").enqueue
-    orders = redis.Redis.from_url(os.environ["DRAGONFLY_URL"])
+    # An order may be long in coming.
+    orders = redis.Redis.from_url(os.environ["DRAGONFLY_URL"], socket_timeout=None)
     database = psycopg2.connect(os.environ["DATABASE_URL"])
     while True:
         _, order = orders.blpop("produce")
