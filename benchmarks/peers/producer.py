@@ -23,9 +23,8 @@ def produce(kind: str) -> None:
     # An order may be long in coming.
     orders = redis.Redis.from_url(os.environ["DRAGONFLY_URL"], socket_timeout=None)
     database = psycopg2.connect(os.environ["DATABASE_URL"])
-    while True:
-        _, order = orders.blpop("produce")
-        wanted = orjson.loads(order)
+    while order := orders.blpop("produce"):
+        wanted = orjson.loads(order[1])
         with database, database.cursor("rows") as cursor:
             cursor.itersize = wanted["task"]
             cursor.execute(_ROWS, [wanted["batch"]])
