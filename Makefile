@@ -12,8 +12,11 @@ N ?=
 CHUNK ?=
 PEERS ?=
 SECONDS ?=
+MEMORY ?=
+KILL ?=
 BENCH = $(if $(N),--recipients $(N)) $(if $(CHUNK),--chunk $(CHUNK)) \
-	$(if $(PEERS),--peers $(PEERS)) $(if $(SECONDS),--seconds $(SECONDS))
+	$(if $(PEERS),--peers $(PEERS)) $(if $(SECONDS),--seconds $(SECONDS)) \
+	$(if $(MEMORY),--memory) $(if $(KILL),--kill)
 
 .DEFAULT_GOAL := help
 .PHONY: run test check bench help test-unit test-integration test-load clean
@@ -48,7 +51,10 @@ check: $(READY) ## Check format, style, types, imports, and the last test run's 
 
 COVERAGE_PERCENT ?= 90
 
-bench: $(READY) ## Compare with what one would use instead (N, CHUNK, PEERS, SECONDS)
+bench: $(READY) ## Measure the whole way (N CHUNK SECONDS MEMORY=1 PEERS=1 KILL=1)
+	@$(if $(PEERS),$(BIN)/python -c 'import celery' 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+			-e '.[bench]')
 	$(BIN)/python -m benchmarks.pipeline $(BENCH)
 
 clean: ## Remove the environment and all caches, but no data

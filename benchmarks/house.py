@@ -14,7 +14,7 @@ from analytics import client as analytics_client
 from analytics import migrations, reports
 from embedded import sink_ledger
 from embedded.data_dir import choose_ports
-from embedded.process import Process
+from embedded.process import Process, ProcessSpec
 from embedded.services import LISTENING, services
 from embedded.sink_ledger import SinkLedger
 from embedded.stack import NAMES, Stack
@@ -107,7 +107,7 @@ class House:
             policy="at_most_once",
         )
 
-    def _our_spec(self, name: str) -> Any:
+    def _our_spec(self, name: str) -> ProcessSpec:
         specs = {
             spec.name: spec for spec in services(self.urls, self._ports, self.folder)
         }
@@ -116,7 +116,7 @@ class House:
             return replace(spec, argv=(*spec.argv, "--ledger", str(self.sink_ledger)))
         return spec
 
-    def start(self, spec: Any) -> Process:
+    def start(self, spec: ProcessSpec) -> Process:
         """Start one more process; it is stopped with the house."""
         process = Process(spec)
         self._ending.callback(process.stop)
@@ -182,6 +182,15 @@ class House:
         )
         with self.database.statement() as connection:
             return list(connection.execute(query, {"id": batch_id}).scalars())
+
+    def recorded(self, batch_id: UUID) -> set[int]:
+        """Return the seqs that have an outcome in Postgres, whichever it is."""
+        query = text(
+            "select seq from recipients where batch_id = :id"
+            " and status not in ('pending', 'queued', 'sending')"
+        )
+        with self.database.statement() as connection:
+            return set(connection.execute(query, {"id": batch_id}).scalars())
 
     def read_sink(self) -> SinkLedger:
         """Return what the sink wrote down."""

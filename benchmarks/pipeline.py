@@ -48,7 +48,7 @@ def measured(recipients: int, chunk: int, *, writes: bool) -> tuple[Run, Any]:
             ours = written(connection).since(run.written_before, recipients)
         ours["transactions"] -= run.asked
         single = one_update_each(house.database, house.stack.postgres, recipients)
-        return run, {"ours": ours, "one_update_each": single}
+        return run, {**ours, "one_update_each": single}
 
 
 def one_run(recipients: int, chunk: int) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def one_run(recipients: int, chunk: int) -> dict[str, Any]:
     run, writes = measured(recipients, chunk, writes=True)
     told = report.figures(run, chunk)
     report.show_run(told)
-    report.show_writes(writes["ours"], writes["one_update_each"])
+    report.show_writes(writes, writes["one_update_each"])
     return {**told, "postgres": writes}
 
 

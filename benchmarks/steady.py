@@ -1,4 +1,4 @@
-"""Batch after batch: the rate holds, memory is flat, the books balance."""
+"""Batch after batch for some time: does the rate hold, and is memory flat?"""
 
 import time
 from collections.abc import Callable
@@ -34,7 +34,20 @@ def steady(
         meter.look()
     balances = [balance(house, batch_id, house.batch(batch_id)) for batch_id in batches]
     everybody = recipients * len(batches)
-    found = {
+    memory = {
+        name: {
+            "first": round(seen.first, 1),
+            "last": round(seen.last, 1),
+            "max": round(seen.largest, 1),
+        }
+        for name, seen in meter.memory.items()
+    }
+    show(
+        "Memory in MB",
+        ("process", "first", "last", "largest"),
+        [(name, *figures.values()) for name, figures in memory.items()],
+    )
+    return {
         "recipients": everybody,
         "batches": len(batches),
         "chunk": house.chunk,
@@ -44,21 +57,8 @@ def steady(
         "lost": sum(lost for lost, _ in balances),
         "repeated": sum(repeated for _, repeated in balances),
         "us_per_recipient": per_recipient_us(cpu_s, everybody),
-        "rss_mb": {
-            name: {
-                "first": round(memory.first, 1),
-                "last": round(memory.last, 1),
-                "max": round(memory.largest, 1),
-            }
-            for name, memory in meter.memory.items()
-        },
+        "rss_mb": memory,
     }
-    show(
-        "Memory in MB",
-        ("process", "first", "last", "largest"),
-        [(name, *figures.values()) for name, figures in found["rss_mb"].items()],
-    )
-    return found
 
 
 def _sent_until(

@@ -30,12 +30,8 @@ app.conf.update(
 )
 
 
-@app.task(name="send")
-def send(
-    batch_id: str, first: int, addresses: list[str], variables: list[dict[str, Any]]
-) -> None:
-    """Send to up to a task's size of recipients."""
-    deliver(batch_id, first, addresses, variables)
+#: Sends to up to a task's size of recipients.
+send = app.task(name="send")(deliver)
 
 
 def enqueue(*arguments: Any) -> None:

@@ -10,7 +10,6 @@ from benchmarks.house import House
 from benchmarks.report import show
 from benchmarks.run import follow, warm_up
 from embedded.process import Process, StartError
-from embedded.sink_ledger import SinkLedger
 
 #: A killed run waits for leases, so it is kept small.
 MOST_RECIPIENTS = 100_000
@@ -46,21 +45,18 @@ def ours(chunk: int, recipients: int) -> dict[str, int]:
 
 
 def left(house: House, batch_id: UUID, recipients: int) -> dict[str, int]:
-    """Return how many have no message, no record, two messages, or are *unknown*.
+    """Return how many have neither message nor record, no record, or two messages.
 
-    *Unknown* is a record: a call was made and nobody can tell. Whoever is counted
-    there is in neither of the first two.
+    *Unknown* is a record: a call was made and nobody can tell.
     """
-    ledger, batch, key = house.read_sink(), house.batch(batch_id), str(batch_id)
-    sent = set(house.sent(batch_id))
-    reached = _reached(ledger, key, recipients)
-    unknown = batch["unknown"]
-    decided = batch["unknown"] if unknown else 0
+    ledger, key = house.read_sink(), str(batch_id)
+    reached = set(range(recipients)).difference(ledger.lost(key, recipients))
+    recorded = house.recorded(batch_id)
     return {
-        "unsent": max(0, recipients - len(reached) - decided),
-        "unrecorded": max(0, len(reached - sent) - decided),
+        "unsent": recipients - len(reached | recorded),
+        "unrecorded": len(reached - recorded),
         "repeated": len(ledger.repeated(key)),
-        "unknown": unknown,
+        "unknown": house.batch(batch_id)["unknown"],
     }
 
 
@@ -71,10 +67,6 @@ def show_left(found: Mapping[str, Mapping[str, int]]) -> None:
         ("", "unsent", "unrecorded", "repeated", "unknown"),
         [(name, *figures.values()) for name, figures in found.items()],
     )
-
-
-def _reached(ledger: SinkLedger, key: str, recipients: int) -> set[int]:
-    return set(range(recipients)).difference(ledger.lost(key, recipients))
 
 
 def _calls(house: House) -> int:

@@ -20,11 +20,11 @@ _ROWS = """
 def produce(kind: str) -> None:
     """Follow orders until somebody ends us."""
     enqueue = import_module(f"benchmarks.peers.{kind}_app").enqueue
-    orders = redis.Redis.from_url(os.environ["DRAGONFLY_URL"])
+    # An order may be long in coming.
+    orders = redis.Redis.from_url(os.environ["DRAGONFLY_URL"], socket_timeout=None)
     database = psycopg2.connect(os.environ["DATABASE_URL"])
-    while True:
-        _, order = orders.blpop("produce")
-        wanted = orjson.loads(order)
+    while order := orders.blpop("produce"):
+        wanted = orjson.loads(order[1])
         with database, database.cursor("rows") as cursor:
             cursor.itersize = wanted["task"]
             cursor.execute(_ROWS, [wanted["batch"]])

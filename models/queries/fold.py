@@ -17,10 +17,23 @@ _BY_KEY = (
     "set local enable_mergejoin = off",
     "set local jit = off",
 )
+_OUTCOME = """case
+                when get_bit(due.sent, r.seq - due.first) = 1 then 'sent'
+                when get_bit(due.failed, r.seq - due.first) = 1 then 'failed'
+                when get_bit(due.unknown, r.seq - due.first) = 1 then 'unknown'
+                when get_bit(due.suppressed, r.seq - due.first) = 1
+                    then 'suppressed'
+                else 'cancelled'
+            end::recipient_status"""
+_ERROR = f"""case when {_OUTCOME} in ('failed', 'unknown')
+                then due.errors ->> (r.seq - due.first)::text
+            end"""
 # Counters move by what each row's status was and is, read in the one statement that
-# moves it: early events and second folds are counted once.
+# moves it: early events and second folds are counted once. A chunk is a range of the
+# key, read in one go; only provider ids are matched one by one, because each subscript
+# would walk their array from its begin.
 _FOLD = text(
-    """
+    f"""
     with due as materialized (
         select batch_id, no, tenant_id, first, last,
             sent, failed, unknown, suppressed, cancelled, provider_ids, errors
@@ -28,33 +41,26 @@ _FOLD = text(
         where state = 'done' and folded_at is null
         order by batch_id, no limit :chunks
         for no key update skip locked
-    ), moved as (
+    ), moved_by_range as (
         update recipients r
-        set status = item.status,
-            provider_message_id = coalesce(
-                item.provider_message_id, r.provider_message_id
-            ),
-            error = case when item.status in ('failed', 'unknown')
-                then item.error end
+        set status = {_OUTCOME}, error = {_ERROR}
         from due
-        cross join lateral (
-            select seats.seq, seats.provider_message_id,
-                case
-                when get_bit(due.sent, seats.seq - due.first) = 1 then 'sent'
-                when get_bit(due.failed, seats.seq - due.first) = 1 then 'failed'
-                when get_bit(due.unknown, seats.seq - due.first) = 1 then 'unknown'
-                when get_bit(due.suppressed, seats.seq - due.first) = 1
-                    then 'suppressed'
-                else 'cancelled'
-                end::recipient_status as status,
-                due.errors ->> (seats.seq - due.first)::text as error
-            from rows from (
-                generate_series(due.first, due.last), unnest(due.provider_ids)
-            ) as seats(seq, provider_message_id)
-        ) item
-        where r.batch_id = due.batch_id and r.seq = item.seq
-            and r.status < item.status
+        where due.provider_ids is null and r.batch_id = due.batch_id
+            and r.seq between due.first and due.last and r.status < {_OUTCOME}
         returning r.batch_id, old.status as before, new.status as after
+    ), moved_one_by_one as (
+        update recipients r
+        set status = {_OUTCOME}, error = {_ERROR},
+            provider_message_id = coalesce(item.id, r.provider_message_id)
+        from due
+        cross join lateral rows from (
+            generate_series(due.first, due.last), unnest(due.provider_ids)
+        ) as item(seq, id)
+        where due.provider_ids is not null and r.batch_id = due.batch_id
+            and r.seq = item.seq and r.status < {_OUTCOME}
+        returning r.batch_id, old.status as before, new.status as after
+    ), moved as (
+        select * from moved_by_range union all select * from moved_one_by_one
     ), counted as (
         select batch_id, before, after, count(*) as n from moved group by 1, 2, 3
     ), change as (
