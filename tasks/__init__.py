@@ -3,6 +3,7 @@
 from typing import Any
 
 import dramatiq
+from dramatiq.errors import BrokerConnectionError
 from dramatiq.middleware import Retries
 
 from brokers import current_delivery, dispatch
@@ -45,7 +46,11 @@ def expand_batch(**fields: Any) -> None:
     """Publish a batch's open chunks; see `tasks.expand`."""
     job = job_of(ExpandBatch, fields)
     with log_context(batch_id=job.batch_id):
-        expand.expand(worker(), broker, job)
+        try:
+            expand.expand(worker(), broker, job)
+        except (NeighbourUnavailableError, BrokerConnectionError) as error:
+            # Discovery asks again for what is left; a retry would only add jobs.
+            expand.log.warning("The expansion waits: %s", error)
 
 
 @dramatiq.actor(
@@ -67,6 +72,13 @@ def send_chunk(**fields: Any) -> None:
             # Fails closed: nothing was called that is not in the ledger.
             send.log.warning("The chunk waits: %s", error)
             delivery.postpone(_AWAY_S)
+        except send.PoisonChunkError:
+            raise
+        except Exception:  # noqa: BLE001 - a job has no frame further out
+            # As if the process had died: the claim, if there is one, ends by itself,
+            # its take-over counts the crash, and only the fifth is a dead letter.
+            send.log.exception("The chunk is left to its next delivery.")
+            delivery.leave()
 
 
 @dramatiq.actor(actor_name=RecordWebhook.actor, queue_name=RecordWebhook.queue)
