@@ -74,7 +74,7 @@ def send_chunk(**fields: Any) -> None:
             delivery.postpone(_AWAY_S)
         except send.PoisonChunkError:
             raise
-        except Exception:  # noqa: BLE001 - a job has no frame further out
+        except Exception:  # noqa: BLE001 - the outermost hand of a job
             # As if the process had died: the claim, if there is one, ends by itself,
             # its take-over counts the crash, and only the fifth is a dead letter.
             send.log.exception("The chunk is left to its next delivery.")

@@ -388,6 +388,16 @@ class House:
             )
             return Progress(**row.mappings().one())
 
+    def leases(self, batch: Batch) -> int:
+        """Return how many rows of a batch somebody holds, or held until he died."""
+        with self.database.statement() as connection:
+            held = text(
+                "select count(*) from chunks"
+                " where batch_id = :id and lease_until is not null"
+                " and state = 'claimed'"
+            )
+            return int(connection.execute(held, {"id": batch.id}).scalar_one())
+
     def send_to_the_middle(self, batch: Batch) -> None:
         """Queue a batch and wait until some of it is done, and by far not all."""
         self.queue(batch)

@@ -1,9 +1,10 @@
 """A tenant pauses, resumes and cancels in the middle."""
 
 import math
+from collections import Counter
 
 from models.queries.control import cancel_batch, pause_batch, resume_batch
-from tests.chaos.house import House
+from tests.chaos.house import LEASE_S, House, until
 from tests.chaos.verifier import verify
 
 
@@ -53,3 +54,21 @@ def test_a_worker_is_killed_while_its_batch_is_cancelled(house: House) -> None:
     )
     assert found.row["unknown"] > 0
     assert found.row["cancelled"] > 0
+
+
+def test_a_worker_is_killed_while_its_keyed_batch_is_paused(house: House) -> None:
+    """A call in doubt waits for the resumption and is repeated under its key."""
+    batch = house.batch(keyed=True)
+    house.send_to_the_middle(batch)
+
+    house.kill_worker("worker-1")
+    paused_s = house.control(batch, pause_batch)
+    house.heal()
+    until(lambda: not house.leases(batch), "every lease has ended")
+    house.hold(LEASE_S)
+    resumed_s = house.control(batch, resume_batch)
+
+    found = verify(house, batch, quiet=[(paused_s, resumed_s)])
+    assert found.row["sent"] == batch.recipients
+    keys = Counter(call.key for call in found.calls)
+    assert max(keys.values()) > 1, "No call was repeated: the fault missed them all."
