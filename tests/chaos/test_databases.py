@@ -1,13 +1,14 @@
 """Postgres and ClickHouse are killed and stopped."""
 
+from tests.chaos.batches import make_batch, send_to_the_middle, wait_status
 from tests.chaos.house import House
 from tests.chaos.verifier import verify
 
 
 def test_postgres_is_killed_and_comes_back(house: House) -> None:
     """What was answered meanwhile is not forgotten, so nobody is unknown."""
-    batch = house.batch()
-    house.send_to_the_middle(batch)
+    batch = make_batch(house)
+    send_to_the_middle(house, batch)
 
     house.stack.postgres.kill()
     house.stack.postgres.start()
@@ -18,8 +19,8 @@ def test_postgres_is_killed_and_comes_back(house: House) -> None:
 
 def test_postgres_is_stopped_and_started(house: House) -> None:
     """The same when it ends its sessions in order."""
-    batch = house.batch()
-    house.send_to_the_middle(batch)
+    batch = make_batch(house)
+    send_to_the_middle(house, batch)
 
     house.stack.postgres.stop()
     house.stack.postgres.start()
@@ -30,11 +31,11 @@ def test_postgres_is_stopped_and_started(house: House) -> None:
 
 def test_clickhouse_is_killed_and_comes_back(house: House) -> None:
     """Events wait in the ledger; the batch does not wait for them."""
-    batch = house.batch()
-    house.send_to_the_middle(batch)
+    batch = make_batch(house)
+    send_to_the_middle(house, batch)
 
     house.stack.clickhouse.kill()
-    house.wait_status(batch, "completed")
+    wait_status(house, batch, "completed")
     house.stack.clickhouse.start()
 
     found = verify(house, batch)
