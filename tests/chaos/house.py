@@ -91,6 +91,11 @@ class Fault:
     begin_s: float
     end_s: float = 0.0
 
+    @property
+    def outlasts_a_lease(self) -> bool:
+        """Tell whether claims ended meanwhile, so that others may take over."""
+        return self.end_s - self.begin_s > LEASE_S
+
 
 @dataclass(slots=True)
 class House:

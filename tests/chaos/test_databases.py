@@ -6,15 +6,17 @@ from tests.chaos.verifier import verify
 
 
 def test_postgres_is_killed_and_comes_back(house: House) -> None:
-    """What was answered meanwhile is not forgotten, so nobody is unknown."""
+    """Answers and claims wait for it: within a lease nobody becomes unknown."""
     batch = make_batch(house)
     send_to_the_middle(house, batch)
 
-    house.stack.postgres.kill()
-    house.stack.postgres.start()
+    with house.fault() as outage:
+        house.stack.postgres.kill()
+        house.stack.postgres.start()
 
-    found = verify(house, batch)
-    assert found.row["sent"] == batch.recipients
+    lost = [outage] if outage.outlasts_a_lease else []
+    found = verify(house, batch, faults=lost)
+    assert found.row["sent"] + found.row["unknown"] == batch.recipients
 
 
 def test_postgres_is_stopped_and_started(house: House) -> None:
@@ -22,11 +24,13 @@ def test_postgres_is_stopped_and_started(house: House) -> None:
     batch = make_batch(house)
     send_to_the_middle(house, batch)
 
-    house.stack.postgres.stop()
-    house.stack.postgres.start()
+    with house.fault() as outage:
+        house.stack.postgres.stop()
+        house.stack.postgres.start()
 
-    found = verify(house, batch)
-    assert found.row["sent"] == batch.recipients
+    lost = [outage] if outage.outlasts_a_lease else []
+    found = verify(house, batch, faults=lost)
+    assert found.row["sent"] + found.row["unknown"] == batch.recipients
 
 
 def test_clickhouse_is_killed_and_comes_back(house: House) -> None:
