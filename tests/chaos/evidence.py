@@ -15,7 +15,8 @@ from models.jobs import ExpandBatch, SendChunk
 from models.status import OUTCOMES
 from tests.chaos import audit
 from tests.chaos.audit import Version
-from tests.chaos.house import Batch, House
+from tests.chaos.batches import Batch, sink_calls
+from tests.chaos.house import House
 
 STATUSES = tuple(status.value for status in OUTCOMES)
 
@@ -116,7 +117,7 @@ def gather(house: House, batch: Batch) -> Evidence:
             ],
             bitmaps={status: _bitmap(house, batch, status) for status in STATUSES},
             events=reports.batch_stats(house.events, batch.id),
-            calls=house.sink_calls(batch),
+            calls=sink_calls(house, batch),
             versions=audit.versions(connection, batch.id),
             stored=stored + ready + delayed,
             dead_letters=dead,

@@ -11,17 +11,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.request import Request, urlopen
-from uuid import UUID, uuid4
 
 import orjson
 import psutil
 import redis
-from sqlalchemy import Connection, text
 
 from analytics import client as analytics_client
 from analytics import migrations
@@ -30,19 +27,11 @@ from brokers import JetStreamBroker, dispatch
 from embedded.data_dir import choose_ports
 from embedded.network import answers
 from embedded.process import Process, ProcessSpec
-from embedded.sink_ledger import SinkCall
-from embedded.sink_ledger import read as read_ledger
 from embedded.stack import Stack
 from hot_state import client as hot_state_client
 from hot_state.outcomes import Outcomes
 from models.database import Database
 from models.errors import NeighbourUnavailableError
-from models.jobs import SendChunk
-from models.limit import Limit
-from models.plan import Plan, Policy
-from models.queries import control, tenants, uploads
-from models.queries.tenants import NewConfig
-from models.recipients import Block
 from scheduler.__main__ import duties
 from scheduler.timetable import Duty
 from settings import Settings
@@ -50,12 +39,8 @@ from tests.chaos import audit
 from tests.chaos.fault_proxy import FaultProxy
 
 HOME = Path(__file__).absolute().parent.parent.parent
-#: Recipients of the usual batch.
-RECIPIENTS = 20_000
 #: Recipients of a chunk, and of a call.
 CHUNK, CALL = 250, 125
-#: Rows of each part of an upload whose address came before.
-DOUBLES = 10
 #: How long the sink takes for a call, so that most of a worker's time is in calls.
 LATENCY_MS = 120
 CALL_DEADLINE_S, CALL_MARGIN_S, LEASE_S = 2.0, 1.0, 6.0
@@ -78,53 +63,25 @@ _TIMES = {
     "CHUNK_SIZE": str(CHUNK),
     "PYTHONUNBUFFERED": "1",
 }
-_PAYLOAD = {
-    "subject": "Hello {{name}}",
-    "text": "Dear {{name}}, your code is {{code}}.",
-}
 _Found = TypeVar("_Found")
 
 
 def until(
-    condition: Callable[[], _Found], what: str, *, within_s: float = HEALED_S
+    condition: Callable[[], _Found | None], what: str, *, within_s: float = HEALED_S
 ) -> _Found:
     """Return what the condition returns once it is true; a server away is not yet."""
     deadline = time.monotonic() + within_s
     while True:
+        found, why = None, ""
         try:
             found = condition()
         except NeighbourUnavailableError as error:
-            found, what = None, f"{what} ({error})"
+            why = f" {error}"
         if found:
             return found
-        assert time.monotonic() < deadline, f"Not within {within_s:.0f} s: {what}."
+        late = f"Not within {within_s:.0f} s: {what}.{why}"
+        assert time.monotonic() < deadline, late
         time.sleep(0.02)
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """A batch that a test sends.
-
-    Attributes:
-        id: Its id.
-        tenant_id: Whose it is; every batch has a tenant of its own.
-        keyed: Its config declares idempotency keys.
-        policy: What is done about outcomes that stay unknown.
-        limit: Its config's rate.
-        recipients: How many it has.
-    """
-
-    id: UUID
-    tenant_id: UUID
-    keyed: bool
-    policy: Policy
-    limit: Limit
-    recipients: int
-
-    @property
-    def uploaded(self) -> int:
-        """Return how many rows were uploaded, those bad and double included."""
-        return self.recipients + 2 * (1 + DOUBLES)
 
 
 @dataclass(slots=True)
@@ -134,24 +91,10 @@ class Fault:
     begin_s: float
     end_s: float = 0.0
 
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a batch is.
-
-    Attributes:
-        status: The batch's.
-        chunks: How many it has.
-        done: Rows done.
-        claimed: Rows claimed.
-        unlogged: Rows whose events ClickHouse does not have yet.
-    """
-
-    status: str
-    chunks: int
-    done: int
-    claimed: int
-    unlogged: int
+    @property
+    def outlasts_a_lease(self) -> bool:
+        """Tell whether claims ended meanwhile, so that others may take over."""
+        return self.end_s - self.begin_s > LEASE_S
 
 
 @dataclass(slots=True)
@@ -194,6 +137,7 @@ class House:
         with self.database.statement() as connection:
             connection.exec_driver_sql("alter system set track_commit_timestamp = on")
         self.stack.postgres.restart()
+        self.database.close()
         until(self._migrated, "Postgres is migrated")
         self.events = analytics_client.connect(urls["CLICKHOUSE_URL"], timeout_s=20)
         migrations.migrate(self.events)
@@ -213,6 +157,8 @@ class House:
         """Start whatever does not run; a test begins with everything up."""
         for server in self.stack.servers:
             server.start()
+        # Connections of ours to a server that was killed are not what is tested.
+        self.database.close()
         wanted = [p for name, p in self.processes.items() if name not in without]
         for process in wanted:
             self.launch(process)
@@ -310,127 +256,12 @@ class House:
         """Return where a sink listens."""
         return self._ports["keyed" if keyed else "plain"]
 
-    def sink_calls(self, batch: Batch) -> list[SinkCall]:
-        """Return all calls that reached the sink for a batch, in their order."""
-        calls = read_ledger(self._ledger(keyed=batch.keyed)).calls
-        return [call for call in calls if call.batch == str(batch.id)]
-
-    def batch(
-        self,
-        *,
-        keyed: bool = False,
-        policy: Policy = "at_most_once",
-        limit: Limit | None = None,
-        recipients: int = RECIPIENTS,
-        sink_port: int | None = None,
-    ) -> Batch:
-        """Return a new draft with its recipients, some rows of it bad or double."""
-        limit = limit or Limit(1e6, 1e6)
-        port = sink_port or self.sink_port(keyed=keyed)
-        settings = {
-            "url": f"http://127.0.0.1:{port}/",
-            "maxBatch": CALL,
-            "idempotencyKeys": keyed,
-        }
-        config = NewConfig("sink", "email", "custom", settings, None, limit, policy)
-        with self.database.transaction() as connection:
-            tenant = tenants.create_tenant(connection, f"tenant-{uuid4()}")
-            made = tenants.create_config(connection, tenant, config)
-            batch_id = connection.execute(
-                text(
-                    "insert into batches (tenant_id, config_id, name, payload)"
-                    " values (:tenant, :config, 'chaos', :payload) returning id"
-                ),
-                {
-                    "tenant": tenant,
-                    "config": made["id"],
-                    "payload": orjson.dumps(_PAYLOAD).decode(),
-                },
-            ).scalar_one()
-        for part, blocks in enumerate(_parts(recipients)):
-            with self.database.transaction() as connection:
-                uploads.take_part(connection, tenant, batch_id, part, blocks)
-        with self.database.statement() as connection:
-            connection.exec_driver_sql("analyze recipients")
-        return Batch(batch_id, tenant, keyed, policy, limit, recipients)
-
-    def queue(self, batch: Batch, *, at_s: float | None = None) -> None:
-        """Send a batch, at once or at a time in seconds since 1970."""
-        with self.database.transaction() as connection:
-            row = control.locked_batch(connection, batch.tenant_id, batch.id)
-            plan = Plan.seal(row, row["config"], largest_chunk=CHUNK)
-            due = None if at_s is None else datetime.fromtimestamp(at_s, UTC)
-            control.queue_batch(connection, row, plan, scheduled_at=due)
-
-    def control(
-        self, batch: Batch, change: Callable[[Connection, UUID, UUID], None]
-    ) -> float:
-        """Pause, resume or cancel a batch; returns when, in seconds since 1970."""
-        with self.database.transaction() as connection:
-            change(connection, batch.tenant_id, batch.id)
-        return time.time()
-
-    def progress(self, batch: Batch) -> Progress:
-        """Return how far a batch is."""
-        with self.database.statement() as connection:
-            row = connection.execute(
-                text(
-                    """
-                    select b.status, count(c.no) as chunks,
-                        count(*) filter (where c.state = 'done') as done,
-                        count(*) filter (where c.state = 'claimed') as claimed,
-                        count(*) filter (where c.logged_at is null) as unlogged
-                    from batches b left join chunks c on c.batch_id = b.id
-                    where b.id = :id group by b.id
-                    """
-                ),
-                {"id": batch.id},
-            )
-            return Progress(**row.mappings().one())
-
-    def send_to_the_middle(self, batch: Batch) -> None:
-        """Queue a batch and wait until some of it is done, and by far not all."""
-        self.queue(batch)
-        self.wait_done(batch, 0.2)
-
-    def wait_done(self, batch: Batch, share: float) -> None:
-        """Wait until so much of a batch is done; fails when it was too fast."""
-
-        def passed() -> Progress | None:
-            now = self.progress(batch)
-            return now if now.chunks and now.done >= share * now.chunks else None
-
-        now = until(passed, f"{share:.0%} of the batch is done")
-        assert now.done < now.chunks, "The batch was done before the fault."
-
-    def wait_status(self, batch: Batch, status: str) -> None:
-        """Wait until a batch has a status."""
-        until(lambda: self.progress(batch).status == status, f"the batch is {status}")
-
-    def wait_ended(self, batch: Batch, status: str = "completed") -> None:
-        """Wait until a batch is finished, logged, and its messages are settled."""
-
-        def drained() -> bool:
-            now = self.progress(batch)
-            return (
-                now.status == status
-                and now.done == now.chunks
-                and not now.unlogged
-                and not self.broker.stored(SendChunk.queue).get(str(batch.tenant_id))
-                and not self.outcomes.waiting(str(batch.id))
-            )
-
-        try:
-            until(drained, f"batch {batch.id} ends")
-        except AssertionError as error:
-            stored = self.broker.stored(SendChunk.queue).get(str(batch.tenant_id))
-            now = f"{self.progress(batch)}, {stored} messages are stored."
-            raise AssertionError(f"{error} Now {now}") from error
-
     def duties(self) -> Sequence[list[Duty]]:
         """Return the duties of two leaders of our own."""
         if not self._duties:
-            given = {name.lower(): value for name, value in self.environment().items()}
+            given: dict[str, Any] = {
+                name.lower(): value for name, value in self.environment().items()
+            }
             settings = Settings(_env_file=None, **given)
             self._duties = [duties(settings, self.outcomes) for _ in range(2)]
         return self._duties
@@ -455,7 +286,7 @@ class House:
     def _add_sink(self, *, keyed: bool) -> None:
         name = "keyed" if keyed else "plain"
         options = ["--port", str(self._ports[name])]
-        options += ["--ledger", str(self._ledger(keyed=keyed))]
+        options += ["--ledger", str(self.sink_ledger(keyed=keyed))]
         argv = ("embedded.sink", *options, *(["--keyed"] if keyed else []))
         ready = partial(_healthy, self._ports[name])
         self._add(f"sink-{name}", argv, ready=ready)
@@ -481,30 +312,9 @@ class House:
         self.processes[name] = process
         return process
 
-    def _ledger(self, *, keyed: bool) -> Path:
+    def sink_ledger(self, *, keyed: bool) -> Path:
+        """Return the file in which a sink wrote down its calls."""
         return self.directory / ("keyed.ndjson" if keyed else "plain.ndjson")
-
-
-def _parts(recipients: int) -> list[list[Block]]:
-    """Return two parts of an upload, with bad rows and with addresses twice."""
-    half = recipients // 2
-    return [_part(range(half)), _part(range(half, recipients))]
-
-
-def _part(people: range) -> list[Block]:
-    again = range(DOUBLES)
-    invalid = [(len(people) + DOUBLES + 1, "No address.")]
-    return [_block(people, 1, []), _block(again, len(people) + 1, invalid)]
-
-
-def _block(people: range, line: int, invalid: list[tuple[int, str]]) -> Block:
-    return Block(
-        lines=list(range(line, line + len(people))),
-        addresses=[f"user{i}@example.com" for i in people],
-        variables=[f'{{"name":"Name {i}","code":"C{i}"}}' for i in people],
-        invalid=invalid,
-        names=frozenset({"name", "code"}),
-    )
 
 
 def _lives() -> bool:

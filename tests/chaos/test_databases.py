@@ -1,40 +1,45 @@
 """Postgres and ClickHouse are killed and stopped."""
 
+from tests.chaos.batches import make_batch, send_to_the_middle, wait_status
 from tests.chaos.house import House
 from tests.chaos.verifier import verify
 
 
 def test_postgres_is_killed_and_comes_back(house: House) -> None:
-    """What was answered meanwhile is not forgotten, so nobody is unknown."""
-    batch = house.batch()
-    house.send_to_the_middle(batch)
+    """Answers and claims wait for it: within a lease nobody becomes unknown."""
+    batch = make_batch(house)
+    send_to_the_middle(house, batch)
 
-    house.stack.postgres.kill()
-    house.stack.postgres.start()
+    with house.fault() as outage:
+        house.stack.postgres.kill()
+        house.stack.postgres.start()
 
-    found = verify(house, batch)
-    assert found.row["sent"] == batch.recipients
+    lost = [outage] if outage.outlasts_a_lease else []
+    found = verify(house, batch, faults=lost)
+    assert found.row["sent"] + found.row["unknown"] == batch.recipients
 
 
 def test_postgres_is_stopped_and_started(house: House) -> None:
     """The same when it ends its sessions in order."""
-    batch = house.batch()
-    house.send_to_the_middle(batch)
+    batch = make_batch(house)
+    send_to_the_middle(house, batch)
 
-    house.stack.postgres.stop()
-    house.stack.postgres.start()
+    with house.fault() as outage:
+        house.stack.postgres.stop()
+        house.stack.postgres.start()
 
-    found = verify(house, batch)
-    assert found.row["sent"] == batch.recipients
+    lost = [outage] if outage.outlasts_a_lease else []
+    found = verify(house, batch, faults=lost)
+    assert found.row["sent"] + found.row["unknown"] == batch.recipients
 
 
 def test_clickhouse_is_killed_and_comes_back(house: House) -> None:
     """Events wait in the ledger; the batch does not wait for them."""
-    batch = house.batch()
-    house.send_to_the_middle(batch)
+    batch = make_batch(house)
+    send_to_the_middle(house, batch)
 
     house.stack.clickhouse.kill()
-    house.wait_status(batch, "completed")
+    wait_status(house, batch, "completed")
     house.stack.clickhouse.start()
 
     found = verify(house, batch)

@@ -1,6 +1,7 @@
 """NATS is killed, loses what it stored, or its answers are lost."""
 
 from models.jobs import SendChunk
+from tests.chaos.batches import make_batch, queue, send_to_the_middle
 from tests.chaos.fault_proxy import FaultProxy
 from tests.chaos.house import House, until
 from tests.chaos.verifier import verify
@@ -8,8 +9,8 @@ from tests.chaos.verifier import verify
 
 def test_nats_is_killed_and_comes_back(house: House) -> None:
     """Workers reconnect; what was delivered and not settled comes again."""
-    batch = house.batch()
-    house.send_to_the_middle(batch)
+    batch = make_batch(house)
+    send_to_the_middle(house, batch)
 
     house.stack.nats.kill()
     house.stack.nats.start()
@@ -20,8 +21,8 @@ def test_nats_is_killed_and_comes_back(house: House) -> None:
 
 def test_nats_comes_back_without_what_it_stored(house: House) -> None:
     """Recovery sees that messages are gone and publishes the open rows anew."""
-    batch = house.batch()
-    house.send_to_the_middle(batch)
+    batch = make_batch(house)
+    send_to_the_middle(house, batch)
 
     house.stack.nats.wipe()
     house.stack.nats.start()
@@ -33,8 +34,8 @@ def test_nats_comes_back_without_what_it_stored(house: House) -> None:
 
 def test_the_queue_is_purged(house: House) -> None:
     """The streams stay, their messages are gone, and ids are still remembered."""
-    batch = house.batch()
-    house.send_to_the_middle(batch)
+    batch = make_batch(house)
+    send_to_the_middle(house, batch)
 
     house.broker.flush(SendChunk.queue)
 
@@ -48,14 +49,14 @@ def test_the_answer_to_a_page_is_lost(house: House) -> None:
 
     Only the worker behind the proxy runs, so that it is the one that expands.
     """
-    batch = house.batch()
+    batch = make_batch(house)
     with (
         FaultProxy(house.stack.ports["nats"]) as proxy,
         house.worker_through(proxy, "NATS_URL"),
     ):
         house.processes["worker-1"].kill()
         proxy.lose_answers_after(b"Nats-Batch-Commit")
-        house.queue(batch)
+        queue(house, batch)
 
         until(proxy.met.is_set, "a page is published")
         proxy.reset()

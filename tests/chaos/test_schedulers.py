@@ -5,14 +5,15 @@ import time
 
 from hot_state import keys
 from hot_state.client import ask
+from tests.chaos.batches import make_batch, queue, send_to_the_middle
 from tests.chaos.house import House
 from tests.chaos.verifier import verify
 
 
 def test_another_leads_when_the_leader_is_killed(house: House) -> None:
     """The standby goes on within its lease; the dead one is not needed."""
-    batch = house.batch()
-    house.send_to_the_middle(batch)
+    batch = make_batch(house)
+    send_to_the_middle(house, batch)
     leader = house.leader()
 
     leader.kill()
@@ -25,7 +26,7 @@ def test_another_leads_when_the_leader_is_killed(house: House) -> None:
 
 def test_two_leaders_change_nothing(house: House) -> None:
     """Without a lease both do every duty all the time: each step counts once."""
-    batch = house.batch()
+    batch = make_batch(house)
     ended = threading.Event()
 
     def remove_the_lease() -> None:
@@ -35,7 +36,7 @@ def test_two_leaders_change_nothing(house: House) -> None:
     remover = threading.Thread(target=remove_the_lease)
     remover.start()
     try:
-        house.queue(batch)
+        queue(house, batch)
         found = verify(house, batch)
     finally:
         ended.set()
@@ -46,10 +47,10 @@ def test_two_leaders_change_nothing(house: House) -> None:
 
 def test_a_scheduled_batch_starts_on_time(house: House) -> None:
     """Not before its time, and soon after it, though the leader was killed."""
-    batch = house.batch()
+    batch = make_batch(house)
     due_s = time.time() + 4
 
-    house.queue(batch, at_s=due_s)
+    queue(house, batch, at_s=due_s)
     house.leader().kill()
 
     found = verify(house, batch)

@@ -9,6 +9,7 @@ import pytest
 from embedded.sink_ledger import SinkCall
 from models.limit import Limit
 from tests.chaos import verifier
+from tests.chaos.batches import make_batch, queue
 from tests.chaos.evidence import Evidence
 from tests.chaos.house import House
 
@@ -19,8 +20,8 @@ def honest(built_house: House) -> dict[bool, Evidence]:
     built_house.heal()
     found = {}
     for keyed in (False, True):
-        batch = built_house.batch(keyed=keyed, recipients=2000)
-        built_house.queue(batch)
+        batch = make_batch(built_house, keyed=keyed, recipients=2000)
+        queue(built_house, batch)
         found[keyed] = verifier.verify(built_house, batch)
     return found
 

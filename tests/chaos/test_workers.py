@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from tests.chaos.batches import make_batch, queue, send_to_the_middle, sink_calls
 from tests.chaos.fault_proxy import FaultProxy
 from tests.chaos.house import CALL_MARGIN_S, LEASE_S, House, until
 from tests.chaos.verifier import verify
@@ -9,9 +10,9 @@ from tests.chaos.verifier import verify
 
 def test_a_batch_without_faults_leaves_no_doubt(house: House) -> None:
     """Everybody is sent, once; the verifier finds nothing."""
-    batch = house.batch()
+    batch = make_batch(house)
 
-    house.send_to_the_middle(batch)
+    send_to_the_middle(house, batch)
 
     found = verify(house, batch)
     assert found.row["sent"] == batch.recipients
@@ -19,8 +20,8 @@ def test_a_batch_without_faults_leaves_no_doubt(house: House) -> None:
 
 def test_a_killed_worker_repeats_nobody(house: House) -> None:
     """Without keys, `at_most_once`: who was in call is unknown, the others are sent."""
-    batch = house.batch()
-    house.send_to_the_middle(batch)
+    batch = make_batch(house)
+    send_to_the_middle(house, batch)
 
     with house.fault() as fault:
         house.kill_worker("worker-1")
@@ -33,8 +34,8 @@ def test_a_killed_worker_repeats_nobody(house: House) -> None:
 
 def test_a_killed_workers_calls_are_repeated_under_their_keys(house: House) -> None:
     """With keys nobody is unknown: the same call comes again with the same content."""
-    batch = house.batch(keyed=True)
-    house.send_to_the_middle(batch)
+    batch = make_batch(house, keyed=True)
+    send_to_the_middle(house, batch)
 
     house.kill_worker("worker-1")
     house.heal()
@@ -47,8 +48,8 @@ def test_a_killed_workers_calls_are_repeated_under_their_keys(house: House) -> N
 
 def test_at_least_once_leaves_nobody_out(house: House) -> None:
     """Without keys, `at_least_once`: who stayed in doubt is called again."""
-    batch = house.batch(policy="at_least_once")
-    house.send_to_the_middle(batch)
+    batch = make_batch(house, policy="at_least_once")
+    send_to_the_middle(house, batch)
 
     with house.fault() as fault:
         house.kill_worker("worker-1")
@@ -61,8 +62,8 @@ def test_at_least_once_leaves_nobody_out(house: House) -> None:
 
 def test_a_worker_that_wakes_after_its_lease_changes_nothing(house: House) -> None:
     """Stopped in its calls: the rows are another's; what it heard counts as facts."""
-    batch = house.batch()
-    house.send_to_the_middle(batch)
+    batch = make_batch(house)
+    send_to_the_middle(house, batch)
     worker = house.processes["worker-1"]
 
     with house.fault() as fault:
@@ -76,12 +77,12 @@ def test_a_worker_that_wakes_after_its_lease_changes_nothing(house: House) -> No
 
 def test_a_worker_that_stood_between_claim_and_call_calls_nobody(house: House) -> None:
     """Woken after two leases, it finds its claim too old to begin a call."""
-    batch = house.batch()
+    batch = make_batch(house)
     with (
         FaultProxy(house.stack.ports["postgres"]) as proxy,
         house.worker_through(proxy, "DATABASE_URL") as worker,
     ):
-        house.send_to_the_middle(batch)
+        send_to_the_middle(house, batch)
 
         with house.fault() as fault:
             # Whatever it claims now it does not hear of.
@@ -89,7 +90,7 @@ def test_a_worker_that_stood_between_claim_and_call_calls_nobody(house: House) -
             house.hold(0.5)
             worker.pause()
         proxy.release_answers()
-        before = len(house.sink_calls(batch))
+        before = len(sink_calls(house, batch))
         house.hold(2 * LEASE_S + CALL_MARGIN_S)
         worker.resume()
 
@@ -104,7 +105,7 @@ def test_a_worker_killed_between_a_refusal_and_its_nak_loses_nobody(
     house: House,
 ) -> None:
     """The ledger knows the refusal; the message comes again when its wait is over."""
-    batch = house.batch()
+    batch = make_batch(house)
     with (
         FaultProxy(house.stack.ports["nats"]) as proxy,
         house.worker_through(proxy, "NATS_URL") as worker,
@@ -112,7 +113,7 @@ def test_a_worker_killed_between_a_refusal_and_its_nak_loses_nobody(
         house.processes["worker-1"].kill()
         proxy.lose_from(b"-NAK")
         house.sink_behaves(status=429)
-        house.queue(batch)
+        queue(house, batch)
 
         until(proxy.met.is_set, "a refused chunk is postponed")
         with house.fault() as fault:

@@ -7,12 +7,14 @@ the thirteenth acts, and compares what was before with what is after.
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from models import bits
 from scheduler.timetable import Duty
 from tests.chaos.audit import Version, in_call_during
+from tests.chaos.batches import Batch, wait_ended
 from tests.chaos.evidence import STATUSES, Evidence, gather, seqs_of, surely_refused
-from tests.chaos.house import CALL_DEADLINE_S, CALL_MARGIN_S, Batch, Fault, House, until
+from tests.chaos.house import CALL_DEADLINE_S, CALL_MARGIN_S, Fault, House, until
 
 #: Tokens may lie for so long before their call begins (rule 4a), and a call may
 #: take this long to arrive at the sink on a busy machine.
@@ -39,7 +41,7 @@ def verify(
             may be unknown. None means that nobody may.
         quiet: From when to when nothing may be called: paused or cancelled.
     """
-    house.wait_ended(batch, status)
+    wait_ended(house, batch, status)
     until(lambda: _is_drawn(gather(house, batch)), "the bitmaps are drawn", within_s=5)
     found = gather(house, batch)
     for check in CHECKS:
@@ -264,7 +266,12 @@ def duties_change_nothing(house: House, batch: Batch, before: Evidence) -> None:
 
 def _twice(duties: Sequence[Duty]) -> None:
     for duty in (*duties, *duties):
-        until(lambda duty=duty: (duty.do(),), f"{duty.name} is done")
+        until(partial(_done, duty), f"{duty.name} is done")
+
+
+def _done(duty: Duty) -> bool:
+    duty.do()
+    return True
 
 
 #: Those that need nothing but the evidence.
