@@ -13,6 +13,7 @@ from rich.console import Console
 from cli.api import Api, Json
 from cli.credentials import data_option, find_credentials, json_option
 from cli.deliveries import local_deliveries
+from cli.endpoint import check_endpoint
 from cli.parts import PART_BYTES, RecipientFile
 from cli.progress import follow, upload_progress
 from cli.report import Result, show_invalid, show_result, show_stations
@@ -122,10 +123,13 @@ def send_order(api: Api, order: Order, console: Console) -> Json:
     """Return the batch, queued.
 
     An unknown config creates nothing, nor does a text with a variable that no column
-    has. Rows that are not taken are shown by line; the others are sent.
+    has, nor a config at whose address nobody listens. Rows that are not taken are
+    shown by line; the others are sent.
     """
-    api.config(order.config)
+    config = api.config(order.config)
     _check_variables(order)
+    if order.scheduled_at is None:
+        check_endpoint(api.url, config)
     batch = api.create_batch(
         {"name": order.name, "sendConfig": order.config, "payload": order.payload}
     )

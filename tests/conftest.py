@@ -6,8 +6,13 @@ A server starts when the first test asks for it and ends with the session.
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from embedded.stack import Stack
+
+# A busy machine is no defect of what is tested.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

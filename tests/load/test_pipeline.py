@@ -1,0 +1,23 @@
+"""The whole way under load, bounded in count and time."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.load
+@pytest.mark.timeout(240)
+def test_a_large_batch_loses_nobody_and_repeats_nobody():
+    """The benchmark itself ends with 1 where somebody is lost or repeated."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.pipeline", "--recipients", "50000"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert (told["recipients"], told["lost"], told["repeated"]) == (50_000, 0, 0)
