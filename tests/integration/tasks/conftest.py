@@ -18,6 +18,7 @@ from embedded.stack import Stack
 from models.jobs import SendChunk
 from models.queries import publishing
 from settings import Settings
+from tests.factories import fields_of, make_config, make_started, set_chunk
 
 # The actors' module reads the environment as it is imported, and connects to nothing.
 with pytest.MonkeyPatch.context() as nowhere:
@@ -150,3 +151,31 @@ def job_of(worker: Worker, batch_id: UUID, no: int) -> SendChunk:
         variables=variables,
         published_at=2e9,
     )
+
+
+@pytest.fixture
+def start(ledger_database, sink):
+    """Start a batch whose endpoint is the sink."""
+
+    def started(
+        *, recipients=3, chunk=500, content=None, limit=None, policy="at_most_once",
+        **settings,
+    ):  # fmt: skip
+        config = make_config(
+            ledger_database,
+            limit=limit,
+            policy=policy,
+            **{"url": sink.url, **settings},
+        )
+        batch_id = make_started(
+            ledger_database, config, recipients=recipients, chunk=chunk, content=content
+        )
+        set_chunk(ledger_database, batch_id, "published_at = now()")
+        return batch_id
+
+    return started
+
+
+@pytest.fixture
+def row(ledger_database):
+    return lambda batch_id, no=0: fields_of(ledger_database, "chunks", batch_id, no=no)
