@@ -43,7 +43,7 @@ HOME = Path(__file__).absolute().parent.parent.parent
 CHUNK, CALL = 250, 125
 #: How long the sink takes for a call, so that most of a worker's time is in calls.
 LATENCY_MS = 120
-CALL_DEADLINE_S, CALL_MARGIN_S, LEASE_S = 2.0, 1.0, 6.0
+CALL_DEADLINE_S, CALL_MARGIN_S, LEASE_S = 3.0, 1.0, 6.0
 #: A fault anywhere is healed by then.
 HEALED_S = 60.0
 

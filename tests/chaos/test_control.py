@@ -5,7 +5,7 @@ from collections import Counter
 
 from models.queries.control import cancel_batch, pause_batch, resume_batch
 from tests.chaos.batches import control, leases, make_batch, send_to_the_middle
-from tests.chaos.house import LEASE_S, House, until
+from tests.chaos.house import CALL_DEADLINE_S, CALL_MARGIN_S, LEASE_S, House, until
 from tests.chaos.verifier import verify
 
 
@@ -15,7 +15,7 @@ def test_a_paused_batch_is_quiet_and_goes_on(house: House) -> None:
     send_to_the_middle(house, batch)
 
     paused_s = control(house, batch, pause_batch)
-    house.hold(5)
+    house.hold(CALL_DEADLINE_S + CALL_MARGIN_S + 1)
     resumed_s = control(house, batch, resume_batch)
 
     found = verify(house, batch, quiet=[(paused_s, resumed_s)])
