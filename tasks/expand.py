@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import orjson
 
 from brokers import JetStreamBroker, MessageTooLarge, dispatch
-from models.errors import InvalidInputError
+from hot_state.lock import Lease
+from models.errors import InvalidInputError, NeighbourUnavailableError
 from models.jobs import ExpandBatch, SendChunk
 from models.plan import Plan
 from models.queries import publishing
@@ -25,6 +26,8 @@ log = logging.getLogger("batchsender.expand")
 WINDOW_S = 60.0
 #: The fewest and the most chunks of a config that are out.
 WINDOW_CHUNKS = (16, 4000)
+#: Renewed with each page; a batch whose expansion was killed waits so long for another.
+LEASE_S = 5.0
 
 
 def expand(worker: Worker, broker: JetStreamBroker, job: ExpandBatch) -> int:
@@ -43,17 +46,45 @@ def expand(worker: Worker, broker: JetStreamBroker, job: ExpandBatch) -> int:
         return 0
     if sender is None:
         return 0
-    plan = sender.plan
+    # Discovery asks again every 2 s: a second expansion would publish the same pages.
+    lease = worker.lease(f"expand:{job.batch_id}", ttl_s=LEASE_S)
+    if not _renewed(lease):
+        return 0
+    try:
+        return _publish_pages(worker, broker, sender.plan, lease)
+    finally:
+        _release(lease)
+
+
+def _publish_pages(
+    worker: Worker, broker: JetStreamBroker, plan: Plan, lease: Lease
+) -> int:
     room = _room(worker, plan)
     most = max(1, worker.settings.expand_page_size // plan.grid.chunk)
     published = 0
-    while room > 0:
+    while room > 0 and _renewed(lease):
         page = _publish_page(worker, broker, plan, chunks=min(most, room))
         if not page:
             break
         room -= page
         published += page
     return published
+
+
+def _renewed(lease: Lease) -> bool:
+    """Tell whether this expansion is the one; while Dragonfly is away, each is."""
+    try:
+        return lease.acquire()
+    except NeighbourUnavailableError as error:
+        log.warning("Expanding without a lease: %s", error)
+        return True
+
+
+def _release(lease: Lease) -> None:
+    try:
+        lease.release()
+    except NeighbourUnavailableError as error:
+        log.info("The lease ends by itself: %s", error)
 
 
 def _room(worker: Worker, plan: Plan) -> int:

@@ -3,13 +3,14 @@
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from hot_state import client as hot_state_client
 from hot_state.limiter import Limiter
+from hot_state.lock import Lease
 from hot_state.outcomes import Outcomes
 from models import credentials
 from models.database import Database
@@ -144,6 +145,7 @@ class Worker:
     senders: Senders
     suppressions: RecentSuppressions
     callers: ThreadPoolExecutor
+    lease: Callable[..., Lease]
 
     @classmethod
     def build(cls, settings: Settings) -> "Worker":
@@ -169,6 +171,7 @@ class Worker:
             callers=ThreadPoolExecutor(
                 settings.max_concurrent_emails, thread_name_prefix="call"
             ),
+            lease=partial(Lease, client),
         )
 
 
