@@ -16,14 +16,18 @@ from hot_state.outcomes import Outcomes
 from models.database import Database
 from models.errors import InvalidInputError, NeighbourUnavailableError
 from models.jobs import SendChunk
+from models.timing import Timing
 from scheduler import discovery, event_log, sync
 from scheduler.leader import Leader
 from scheduler.recovery import Recovery
-from scheduler.timetable import Duty, timetable
+from scheduler.timetable import Duty, Round, timetable
 from settings import Settings, load
 from telemetry import configure_logging
 
 log = logging.getLogger("batchsender.scheduler")
+
+#: The duty that sync wakes when a batch is finished.
+EVENT_LOG = "event log"
 
 
 def main() -> int:
@@ -80,12 +84,18 @@ def duties(settings: Settings, outcomes: Outcomes) -> list[Duty]:
     if settings.postgres_sync_enabled:
         every_s = settings.postgres_sync_interval_ms / 1000
         events = EventLog(log_door)
-        work = partial(sync.sync, database, outcomes, settings.timing)
+        work = partial(_synced, database, outcomes, settings.timing)
         chosen += [
             Duty("sync", every_s, work),
-            Duty("event log", every_s, partial(event_log.log_events, database, events)),
+            Duty(EVENT_LOG, every_s, partial(event_log.log_events, database, events)),
         ]
     return chosen
+
+
+def _synced(database: Database, outcomes: Outcomes, timing: Timing) -> Round:
+    """Sync; go on soon while there is something, log at once what is finished."""
+    done = sync.sync(database, outcomes, timing)
+    return Round(again=done.folded > 0, wakes=(EVENT_LOG,) if done.finished else ())
 
 
 def _stored(broker: JetStreamBroker) -> dict[str, int]:

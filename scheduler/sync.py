@@ -6,6 +6,8 @@ prove that somebody counted as unknown was sent.
 """
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import uuid4
 
 from hot_state.outcomes import Outcomes
@@ -26,11 +28,25 @@ FOLD_CHUNKS = 100
 REOPENS = 3
 
 
-def sync(database: Database, outcomes: Outcomes, timing: Timing) -> list[str]:
-    """Do one round; returns the batches that it finished."""
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """What a round of sync did.
+
+    Attributes:
+        folded: How many chunks were folded.
+        finished: The batches that it finished.
+    """
+
+    folded: int
+    finished: Sequence[str]
+
+
+def sync(database: Database, outcomes: Outcomes, timing: Timing) -> Synced:
+    """Do one round; a second one at once finds nothing to do."""
     _close_by_record(database, outcomes, timing)
-    while _fold(database, outcomes):
-        pass
+    folded = 0
+    while found := _fold(database, outcomes):
+        folded += found
     _take_late_records(database, outcomes)
     with database.statement() as connection:
         ledger.close_cancelled(connection)
@@ -39,7 +55,7 @@ def sync(database: Database, outcomes: Outcomes, timing: Timing) -> list[str]:
     for batch_id in finished:
         log.info("Batch %s is finished.", batch_id)
     drawing.redraw(database, outcomes)
-    return finished
+    return Synced(folded, finished)
 
 
 def _fold(database: Database, outcomes: Outcomes) -> int:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -13,13 +14,31 @@ from scheduler.leader import Leader
 log = logging.getLogger("batchsender.timetable")
 
 
+#: Seconds until a duty is done again that asked for it.
+SOON_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What a round of a duty asks for; a duty may also return anything else.
+
+    Attributes:
+        again: More of the same is to come: it is done again soon.
+        wakes: The names of duties that have something to do now.
+    """
+
+    again: bool = False
+    wakes: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Duty:
     """Something the leader does again and again.
 
     Attributes:
         name: What the log calls it.
-        every_s: Seconds between two starts; a start that would overlap is left out.
+        every_s: The longest time between two starts, in seconds; a start that would
+            overlap is left out.
         do: The duty; a second time it finds less to do, or nothing.
     """
 
@@ -40,18 +59,30 @@ def timetable(leader: Leader, duties: list[Duty]) -> BackgroundScheduler:
             _led,
             "interval",
             seconds=duty.every_s,
-            args=(leader, duty),
+            args=(scheduler, leader, duty),
             id=duty.name,
         )
     return scheduler
 
 
-def _led(leader: Leader, duty: Duty) -> None:
+def _led(scheduler: BackgroundScheduler, leader: Leader, duty: Duty) -> None:
     """Do a duty if we lead; whatever goes wrong, the next round tries again."""
     try:
         if leader.leads():
-            duty.do()
+            _asked(scheduler, duty, duty.do())
     except BatchSenderError as error:
         log.warning("%s waits for its next round: %s", duty.name, error)
     except Exception:
         log.exception("%s failed; its next round tries again.", duty.name)
+
+
+def _asked(scheduler: BackgroundScheduler, duty: Duty, found: object) -> None:
+    """Bring forward what the round asked for."""
+    if not isinstance(found, Round):
+        return
+    now = datetime.now(UTC)
+    if found.again:
+        soon = now + timedelta(seconds=min(SOON_S, duty.every_s))
+        scheduler.modify_job(duty.name, next_run_time=soon)
+    for name in found.wakes:
+        scheduler.modify_job(name, next_run_time=now)

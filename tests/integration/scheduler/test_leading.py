@@ -8,7 +8,7 @@ from hot_state.lock import Lease
 from models.errors import NeighbourUnavailableError
 from scheduler.__main__ import duties
 from scheduler.leader import Leader
-from scheduler.timetable import Duty, timetable
+from scheduler.timetable import Duty, Round, timetable
 from settings import Settings
 
 
@@ -106,3 +106,20 @@ def test_the_duties_connect_to_nothing_before_they_are_done(outcomes, syncs):
 
     assert {"discovery", "recovery"} <= names
     assert ("sync" in names) == syncs
+
+
+def test_a_round_wakes_another_duty_which_asks_for_more(run, hot_state):
+    """Long intervals cost a busy batch nothing."""
+    done = []
+
+    def slow():
+        done.append("slow")
+        return Round(again=True)
+
+    run(
+        Leader(Lease(hot_state, "leader", ttl_s=60)),
+        Duty("quick", 0.02, lambda: Round(wakes=("slow",)) if not done else None),
+        Duty("slow", 3600, slow),
+    )
+
+    until(lambda: len(done) >= 3)
