@@ -8,6 +8,7 @@ finds. A second copy has the same message id (rule 3).
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import orjson
 
@@ -26,6 +27,8 @@ log = logging.getLogger("batchsender.expand")
 WINDOW_S = 60.0
 #: The fewest and the most chunks of a config that are out.
 WINDOW_CHUNKS = (16, 4000)
+#: Chunks marked in one statement: a mark costs as much as reading a page.
+MARKED_TOGETHER = 32
 #: Renewed with each page; a batch whose expansion was killed waits so long for another.
 LEASE_S = 5.0
 
@@ -61,14 +64,34 @@ def _publish_pages(
 ) -> int:
     room = _room(worker, plan)
     most = max(1, worker.settings.expand_page_size // plan.grid.chunk)
-    published = 0
-    while room > 0 and _renewed(lease):
-        page = _publish_page(worker, broker, plan, chunks=min(most, room))
-        if not page:
-            break
-        room -= page
-        published += page
-    return published
+    published: list[PageChunk] = []
+    marked = 0
+    try:
+        while len(published) < room and _renewed(lease):
+            after = published[-1].no if published else -1
+            chunks = min(most, room - len(published))
+            page = _publish_page(worker, broker, plan, after=after, chunks=chunks)
+            if not page:
+                break
+            published += page
+            if len(published) - marked >= MARKED_TOGETHER:
+                marked = _mark(worker, plan, published, marked)
+    finally:
+        _mark(worker, plan, published, marked)
+    return len(published)
+
+
+def _mark(
+    worker: Worker, plan: Plan, published: Sequence[PageChunk], marked: int
+) -> int:
+    """Mark what was published since; a kill before it makes copies, which are harmless.
+
+    Returns how many are marked now.
+    """
+    if fresh := [(chunk.no, chunk.epoch) for chunk in published[marked:]]:
+        with worker.database.statement() as connection:
+            publishing.mark_published(connection, plan.batch_id, fresh)
+    return len(published)
 
 
 def _renewed(lease: Lease) -> bool:
@@ -96,23 +119,22 @@ def _room(worker: Worker, plan: Plan) -> int:
 
 
 def _publish_page(
-    worker: Worker, broker: JetStreamBroker, plan: Plan, *, chunks: int
-) -> int:
+    worker: Worker, broker: JetStreamBroker, plan: Plan, *, after: int, chunks: int
+) -> list[PageChunk]:
     with worker.database.statement() as connection:
-        page = publishing.next_page(connection, plan.batch_id, chunks=chunks)
+        page = publishing.next_page(
+            connection, plan.batch_id, after=after, chunks=chunks
+        )
         if not page:
-            return 0
+            return []
         suppressed = publishing.suppressed_seqs(
             connection, plan, page[0].first, page[-1].first + page[-1].size - 1
         )
     jobs = [_job(plan, chunk, suppressed) for chunk in page]
     ids = [f"{plan.batch_id}:{chunk.no}:{chunk.epoch}" for chunk in page]
     _send(broker, jobs, ids)
-    with worker.database.statement() as connection:
-        publishing.mark_published(
-            connection, plan.batch_id, [(chunk.no, chunk.epoch) for chunk in page]
-        )
-    return len(page)
+    # What it carried is not needed to mark it.
+    return [replace(chunk, addresses="", variables="") for chunk in page]
 
 
 def _send(

@@ -123,7 +123,8 @@ _COMPLETE = text(
 _TO_LOG = text(
     """
     select c.batch_id, c.tenant_id, b.config_id, c.no, c.first, c.last, c.token,
-        coalesce(c.published_at, b.started_at) as queued_at, c.done_at, c.folded_at,
+        least(coalesce(c.published_at, b.started_at), c.done_at) as queued_at,
+        c.done_at, c.folded_at,
         c.sent, c.failed, c.unknown, c.suppressed, c.cancelled,
         c.provider_ids, c.errors
     from chunks c join batches b on b.id = c.batch_id

@@ -86,7 +86,7 @@ _PAGE = text(
         select c.batch_id, c.no, c.first, c.last, c.epoch
         from chunks c join batches b on b.id = c.batch_id
         where c.batch_id = :batch_id and b.status = 'processing'
-            and c.published_at is null and {_FREE}
+            and c.no > :after and c.published_at is null and {_FREE}
             and (c.not_before is null or c.not_before <= clock_timestamp())
         order by c.no limit :chunks
     ) c
@@ -106,14 +106,6 @@ _RANGE = text(
     where batch_id = :batch_id and seq between :first and :last
     """
 )
-_HAS_SUPPRESSIONS = text(
-    """
-    select exists (
-        select 1 from suppressions
-        where channel = :channel and (tenant_id = :tenant_id or tenant_id is null)
-    )
-    """
-)
 _SUPPRESSED = text(
     """
     select r.seq
@@ -121,6 +113,11 @@ _SUPPRESSED = text(
     join suppressions s on s.channel = :channel and s.address = r.address
         and (s.tenant_id = :tenant_id or s.tenant_id is null)
     where r.batch_id = :batch_id and r.seq between :first and :last
+        and exists (
+            select 1 from suppressions
+            where channel = :channel
+                and (tenant_id = :tenant_id or tenant_id is null)
+        )
     """
 )
 _SUPPRESSED_SINCE = text(
@@ -207,9 +204,13 @@ def chunks_out(connection: Connection, config_id: str) -> int:
     return int(connection.execute(_OUT, {"config_id": config_id}).scalar_one())
 
 
-def next_page(connection: Connection, batch_id: str, *, chunks: int) -> list[PageChunk]:
-    """Return the next open, unpublished chunks with their recipients, as JSON."""
-    rows = connection.execute(_PAGE, {"batch_id": batch_id, "chunks": chunks})
+def next_page(
+    connection: Connection, batch_id: str, *, chunks: int, after: int = -1
+) -> list[PageChunk]:
+    """Return the open, unpublished chunks behind `after`, with recipients as JSON."""
+    rows = connection.execute(
+        _PAGE, {"batch_id": batch_id, "chunks": chunks, "after": after}
+    )
     return [
         PageChunk(
             no=row.no,
@@ -238,8 +239,6 @@ def suppressed_seqs(
 ) -> set[int]:
     """Return the seqs of a range whose addresses are on a suppression list."""
     scope = {"channel": plan.channel, "tenant_id": plan.tenant_id}
-    if not connection.execute(_HAS_SUPPRESSIONS, scope).scalar_one():
-        return set()
     found = connection.execute(
         _SUPPRESSED,
         {**scope, "batch_id": plan.batch_id, "first": first, "last": last},
