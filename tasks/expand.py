@@ -8,7 +8,8 @@ finds. A second copy has the same message id (rule 3).
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import orjson
 
@@ -27,9 +28,9 @@ log = logging.getLogger("batchsender.expand")
 WINDOW_S = 60.0
 #: The fewest and the most chunks of a config that are out.
 WINDOW_CHUNKS = (16, 4000)
-#: Chunks marked in one statement: a mark costs as much as reading a page.
-MARKED_TOGETHER = 32
-#: Renewed with each page; a batch whose expansion was killed waits so long for another.
+#: Chunks published, and then marked, in one go.
+PUBLISHED_TOGETHER = 16
+#: Renewed with each of these; a batch whose expansion was killed waits so long.
 LEASE_S = 5.0
 
 
@@ -62,36 +63,56 @@ def expand(worker: Worker, broker: JetStreamBroker, job: ExpandBatch) -> int:
 def _publish_pages(
     worker: Worker, broker: JetStreamBroker, plan: Plan, lease: Lease
 ) -> int:
+    """Publish what the reader has read ahead, while it reads on."""
     room = _room(worker, plan)
+    published = 0
+    with ThreadPoolExecutor(1, thread_name_prefix="page") as reader:
+        ahead = reader.submit(_read, worker, plan, after=-1, chunks=room)
+        while (pages := ahead.result()) and _renewed(lease):
+            last = pages[-1].chunk.no
+            left = room - published - len(pages)
+            ahead = reader.submit(_read, worker, plan, after=last, chunks=left)
+            _publish(worker, broker, plan, pages)
+            published += len(pages)
+    return published
+
+
+def _read(worker: Worker, plan: Plan, *, after: int, chunks: int) -> list["_Ready"]:
+    """Return the next chunks, a page of recipients at a time; none when it is done."""
     most = max(1, worker.settings.expand_page_size // plan.grid.chunk)
-    published: list[PageChunk] = []
-    marked = 0
-    try:
-        while len(published) < room and _renewed(lease):
-            after = published[-1].no if published else -1
-            chunks = min(most, room - len(published))
-            page = _publish_page(worker, broker, plan, after=after, chunks=chunks)
+    ready: list[_Ready] = []
+    with worker.database.statement() as connection:
+        while len(ready) < min(chunks, PUBLISHED_TOGETHER):
+            page = publishing.next_page(
+                connection,
+                plan.batch_id,
+                after=ready[-1].chunk.no if ready else after,
+                chunks=min(most, chunks - len(ready)),
+            )
             if not page:
                 break
-            published += page
-            if len(published) - marked >= MARKED_TOGETHER:
-                marked = _mark(worker, plan, published, marked)
-    finally:
-        _mark(worker, plan, published, marked)
-    return len(published)
+            suppressed = publishing.suppressed_seqs(
+                connection, plan, page[0].first, page[-1].first + page[-1].size - 1
+            )
+            ready += [_Ready(chunk, _job(plan, chunk, suppressed)) for chunk in page]
+    return ready
 
 
-def _mark(
-    worker: Worker, plan: Plan, published: Sequence[PageChunk], marked: int
-) -> int:
-    """Mark what was published since; a kill before it makes copies, which are harmless.
+def _publish(
+    worker: Worker, broker: JetStreamBroker, plan: Plan, pages: Sequence["_Ready"]
+) -> None:
+    """Publish, then mark; a kill in between makes copies, which are harmless."""
+    ids = [f"{plan.batch_id}:{one.chunk.no}:{one.chunk.epoch}" for one in pages]
+    _send(broker, [one.job for one in pages], ids)
+    marks = [(one.chunk.no, one.chunk.epoch) for one in pages]
+    with worker.database.statement() as connection:
+        publishing.mark_published(connection, plan.batch_id, marks)
 
-    Returns how many are marked now.
-    """
-    if fresh := [(chunk.no, chunk.epoch) for chunk in published[marked:]]:
-        with worker.database.statement() as connection:
-            publishing.mark_published(connection, plan.batch_id, fresh)
-    return len(published)
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    chunk: PageChunk
+    job: SendChunk
 
 
 def _renewed(lease: Lease) -> bool:
@@ -116,25 +137,6 @@ def _room(worker: Worker, plan: Plan) -> int:
     with worker.database.statement() as connection:
         out = publishing.chunks_out(connection, plan.config_id)
     return min(max(window, fewest), most) - out
-
-
-def _publish_page(
-    worker: Worker, broker: JetStreamBroker, plan: Plan, *, after: int, chunks: int
-) -> list[PageChunk]:
-    with worker.database.statement() as connection:
-        page = publishing.next_page(
-            connection, plan.batch_id, after=after, chunks=chunks
-        )
-        if not page:
-            return []
-        suppressed = publishing.suppressed_seqs(
-            connection, plan, page[0].first, page[-1].first + page[-1].size - 1
-        )
-    jobs = [_job(plan, chunk, suppressed) for chunk in page]
-    ids = [f"{plan.batch_id}:{chunk.no}:{chunk.epoch}" for chunk in page]
-    _send(broker, jobs, ids)
-    # What it carried is not needed to mark it.
-    return [replace(chunk, addresses="", variables="") for chunk in page]
 
 
 def _send(
