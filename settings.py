@@ -21,6 +21,7 @@ class Settings(BaseSettings):
     clickhouse_url: SecretStr
     database_pool_size: int = Field(default=20, ge=2)
     database_pool_timeout_s: float = Field(default=30, gt=0)
+    database_prepare: bool = True
     nats_replicas: int = Field(default=1, ge=1, le=5)
 
     credentials_key: SecretStr = SecretStr("")

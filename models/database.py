@@ -29,18 +29,24 @@ class Database:
     Fails closed: when Postgres does not answer, `NeighbourUnavailableError` is
     raised and what was asked may or may not have been committed.
 
-    Transactions and single statements have a pool of up to `pool_size` each.
+    Transactions and single statements have a pool of up to `pool_size` each. Single
+    statements are prepared, unless `prepares` is false (see `models.prepared`).
     """
 
     def __init__(
-        self, url: str, *, pool_size: int = 20, pool_timeout_s: float = 30.0
+        self,
+        url: str,
+        *,
+        pool_size: int = 20,
+        pool_timeout_s: float = 30.0,
+        prepares: bool = True,
     ) -> None:
         self._engine = _engine(url, pool_size, pool_timeout_s)
         # A pool of its own: a connection that changes between the two ways costs a
         # round trip each time, and may fail after its statement was carried out.
         self._autocommit = _engine(
             url, pool_size, pool_timeout_s, isolation_level="AUTOCOMMIT"
-        )
+        ).execution_options(prepares=prepares)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:

@@ -58,6 +58,7 @@ def duties(settings: Settings, outcomes: Outcomes) -> list[Duty]:
         settings.database_url.get_secret_value(),
         pool_size=settings.database_pool_size,
         pool_timeout_s=settings.database_pool_timeout_s,
+        prepares=settings.database_prepare,
     )
     broker = dispatch.connect(
         settings.nats_url,

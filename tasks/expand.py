@@ -85,16 +85,13 @@ def _read(worker: Worker, plan: Plan, *, after: int, chunks: int) -> list["_Read
         while len(ready) < min(chunks, PUBLISHED_TOGETHER):
             page = publishing.next_page(
                 connection,
-                plan.batch_id,
+                plan,
                 after=ready[-1].chunk.no if ready else after,
                 chunks=min(most, chunks - len(ready)),
             )
             if not page:
                 break
-            suppressed = publishing.suppressed_seqs(
-                connection, plan, page[0].first, page[-1].first + page[-1].size - 1
-            )
-            ready += [_Ready(chunk, _job(plan, chunk, suppressed)) for chunk in page]
+            ready += [_Ready(chunk, _job(plan, chunk)) for chunk in page]
     return ready
 
 
@@ -154,7 +151,7 @@ def _send(
         dispatch.send_many(broker, by_name, dedup_ids=ids)
 
 
-def _job(plan: Plan, chunk: PageChunk, suppressed: set[int]) -> SendChunk:
+def _job(plan: Plan, chunk: PageChunk) -> SendChunk:
     return SendChunk(
         batch_id=plan.batch_id,
         tenant_id=plan.tenant_id,
@@ -165,11 +162,7 @@ def _job(plan: Plan, chunk: PageChunk, suppressed: set[int]) -> SendChunk:
         # Postgres wrote them as JSON; nobody reads them before the worker.
         addresses=orjson.Fragment(chunk.addresses),
         variables=orjson.Fragment(chunk.variables),
-        suppressed=sorted(
-            seq - chunk.first
-            for seq in suppressed
-            if chunk.first <= seq < chunk.first + chunk.size
-        ),
+        suppressed=chunk.suppressed,
         published_at=time.time(),
     )
 

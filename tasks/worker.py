@@ -154,6 +154,7 @@ class Worker:
             settings.database_url.get_secret_value(),
             pool_size=settings.database_pool_size,
             pool_timeout_s=settings.database_pool_timeout_s,
+            prepares=settings.database_prepare,
         )
         client = hot_state_client.connect(settings.dragonfly_url.get_secret_value())
         return cls(

@@ -35,6 +35,7 @@ def create_app(
         settings.database_url.get_secret_value(),
         pool_size=settings.database_pool_size,
         pool_timeout_s=settings.database_pool_timeout_s,
+        prepares=settings.database_prepare,
     )
     app.extensions[Services.NAME] = Services(
         database=database,

@@ -17,7 +17,9 @@ _BY_KEY = (
     "set local enable_mergejoin = off",
     "set local jit = off",
 )
+# Inside a case nothing is evaluated too early: no bit is asked of somebody outside.
 _OUTCOME = """case
+                when r.seq not between due.first and due.last then null
                 when get_bit(due.sent, r.seq - due.first) = 1 then 'sent'
                 when get_bit(due.failed, r.seq - due.first) = 1 then 'failed'
                 when get_bit(due.unknown, r.seq - due.first) = 1 then 'unknown'

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, text
 
 from models import bits
 from models.chunk import CallIntent, Chunk
+from models.prepared import Prepared
 
 _ROW = """
     c.batch_id, c.no, c.first, c.last, c.state, c.token, c.crashes, c.calls,
@@ -29,7 +30,8 @@ _STATUS = """
 # An untouched chunk is claimed and its first calls are declared in one statement;
 # what any earlier holder touched is claimed with nothing new in call. A lease that
 # ended by itself counts as a crash; one that its holder ended (null) does not.
-_CLAIM = text(
+_CLAIM = Prepared(
+    "claim",
     f"""
     update chunks c
     set state = 'claimed',
@@ -62,7 +64,7 @@ _CLAIM = text(
             )
         )
     returning {_ROW}, {_STATUS}
-    """
+    """,
 )
 _CLAIMED_AS = text(
     f"""
@@ -95,7 +97,8 @@ _LOOK = text(
 )
 # The next calls are declared only while the batch is processing and its config not
 # held. What a former holder knew to be sent (`late`) outranks *unknown*.
-_ADVANCE = text(
+_ADVANCE = Prepared(
+    "advance",
     f"""
     update chunks c
     set state = cast(
@@ -131,7 +134,7 @@ _ADVANCE = text(
     where c.batch_id = :batch_id and c.no = :no and b.id = c.batch_id
         and c.state = 'claimed' and c.token = :token
     returning c.state, c.lease_until is not null as held, {_STATUS}
-    """
+    """,
 )
 _UNPUBLISH = text(
     """
@@ -229,8 +232,8 @@ def claim(
     `claimed_as`, never assume.
     """
     row = (
-        connection.execute(
-            _CLAIM,
+        _CLAIM.run(
+            connection,
             {
                 **_key(chunk),
                 "claim_id": claim_id,
@@ -297,8 +300,8 @@ def advance(
         state = "done"
     ids = [_storable(held.provider_ids.get(at, "")) or None for at in range(held.size)]
     row = (
-        connection.execute(
-            _ADVANCE,
+        _ADVANCE.run(
+            connection,
             {
                 **_key(held),
                 "token": held.token,

@@ -1,5 +1,6 @@
 """From a queued batch to published chunks: start, pages, marks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -8,6 +9,7 @@ import orjson
 from sqlalchemy import Connection, text
 
 from models.plan import Plan
+from models.prepared import Prepared
 
 # The status, and every row of the ledger, in one statement: a second leader finds
 # no queued batch and changes nothing (rule 2).
@@ -79,24 +81,39 @@ _OUT = text(
         and c.state <> 'done' and c.published_at is not null
     """
 )
-_PAGE = text(
+_PAGE = Prepared(
+    "page",
     f"""
-    select c.no, c.first, c.last, c.epoch, people.addresses, people.variables
+    select c.no, c.first, c.last, c.epoch, people.addresses, people.variables,
+        case when lists.any then (
+            select array_agg(distinct r.seq - c.first)
+            from recipients r
+            join suppressions s on s.channel = :channel and s.address = r.address
+                and (s.tenant_id = c.tenant_id or s.tenant_id is null)
+            where r.batch_id = c.batch_id and r.seq between c.first and c.last
+        ) end as suppressed
     from (
-        select c.batch_id, c.no, c.first, c.last, c.epoch
+        select c.batch_id, c.tenant_id, c.no, c.first, c.last, c.epoch
         from chunks c join batches b on b.id = c.batch_id
         where c.batch_id = :batch_id and b.status = 'processing'
             and c.no > :after and c.published_at is null and {_FREE}
             and (c.not_before is null or c.not_before <= clock_timestamp())
         order by c.no limit :chunks
     ) c
+    cross join (
+        select exists (
+            select 1 from suppressions
+            where channel = :channel
+                and (tenant_id = :tenant_id or tenant_id is null)
+        ) as any
+    ) lists
     cross join lateral (
         select json_agg(r.address order by r.seq)::text as addresses,
             json_agg(r.variables order by r.seq)::text as variables
         from recipients r
         where r.batch_id = c.batch_id and r.seq between c.first and c.last
     ) people
-    """
+    """,
 )
 _RANGE = text(
     """
@@ -167,6 +184,7 @@ class PageChunk:
         epoch: The decision to publish that this copy belongs to.
         addresses: A JSON array of strings, by position.
         variables: A JSON array of objects, by position.
+        suppressed: The positions of those who are on a suppression list.
     """
 
     no: int
@@ -175,6 +193,7 @@ class PageChunk:
     epoch: int
     addresses: str
     variables: str
+    suppressed: Sequence[int] = ()
 
 
 def start_due_batches(connection: Connection) -> list[UUID]:
@@ -205,11 +224,18 @@ def chunks_out(connection: Connection, config_id: str) -> int:
 
 
 def next_page(
-    connection: Connection, batch_id: str, *, chunks: int, after: int = -1
+    connection: Connection, plan: Plan, *, chunks: int, after: int = -1
 ) -> list[PageChunk]:
-    """Return the open, unpublished chunks behind `after`, with recipients as JSON."""
-    rows = connection.execute(
-        _PAGE, {"batch_id": batch_id, "chunks": chunks, "after": after}
+    """Return a batch's open, unpublished chunks behind `after`, with their people."""
+    rows = _PAGE.run(
+        connection,
+        {
+            "batch_id": plan.batch_id,
+            "tenant_id": plan.tenant_id,
+            "channel": plan.channel,
+            "chunks": chunks,
+            "after": after,
+        },
     )
     return [
         PageChunk(
@@ -219,6 +245,7 @@ def next_page(
             epoch=row.epoch,
             addresses=row.addresses,
             variables=row.variables,
+            suppressed=row.suppressed or (),
         )
         for row in rows
     ]

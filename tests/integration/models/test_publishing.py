@@ -44,7 +44,8 @@ def ranges(database, batch_id):
 
 def page(database, batch_id, *, chunks=10):
     with database.statement() as connection:
-        return publishing.next_page(connection, str(batch_id), chunks=chunks)
+        plan = publishing.sealed_plan(connection, str(batch_id))
+        return publishing.next_page(connection, plan, chunks=chunks)
 
 
 def to_expand(database):

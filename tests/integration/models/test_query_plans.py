@@ -86,7 +86,10 @@ STATEMENTS = {
          "dead": False, "provider_ids": None, "errors": None},
     ),
     "look": (ledger._LOOK, {**ROW, "margin_s": 5}),
-    "page": (publishing._PAGE, {"chunks": 2}),
+    "page": (
+        publishing._PAGE,
+        {"chunks": 2, "after": -1, "channel": "email", "tenant_id": uuid4()},
+    ),
     "mark": (publishing._MARK, {"nos": [200, 201], "epochs": [0, 0]}),
     "fold": (fold._FOLD, {"chunks": 100}),
 }  # fmt: skip

@@ -169,5 +169,6 @@ def test_a_batch_that_nobody_can_send_fails(*, worker, broker, ledger_database):
     assert batch["status"] == "failed"
     assert "text" in batch["reason"]
     with ledger_database.statement() as connection:
-        assert publishing.next_page(connection, str(batch_id), chunks=9) == []
+        plan = publishing.sealed_plan(connection, str(batch_id))
+        assert publishing.next_page(connection, plan, chunks=9) == []
     assert statuses_of(ledger_database, batch_id) == ["pending"] * 3
