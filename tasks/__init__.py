@@ -4,7 +4,7 @@ from typing import Any
 
 import dramatiq
 from dramatiq.errors import BrokerConnectionError
-from dramatiq.middleware import Retries
+from dramatiq.middleware import Middleware, Retries
 
 from brokers import current_delivery, dispatch
 from middleware.idempotency import Idempotency
@@ -21,6 +21,14 @@ def _deliveries() -> int:
     return delivery.deliveries if delivery else 1
 
 
+class Prepared(Middleware):
+    """Builds what jobs need before the first one comes; connects to nothing."""
+
+    def after_process_boot(self, broker: dramatiq.Broker) -> None:  # noqa: ARG002 - Dramatiq's hook
+        """Take the imports and the set-up out of the first chunk's way."""
+        worker()
+
+
 settings = load()
 configure_logging("worker", level=settings.log_level)
 broker = dispatch.connect(
@@ -31,6 +39,7 @@ broker = dispatch.connect(
     job_patience_s=settings.lease_s,
     middleware=[
         Retries(max_retries=10, min_backoff=1000, max_backoff=60_000),
+        Prepared(),
         Idempotency(lambda: worker().outcomes, deliveries=_deliveries),
     ],
 )
