@@ -183,7 +183,7 @@ recipients = Table(
         "recipients_address_idx",
         text("hashtextextended(address, uuid_hash_extended(batch_id, 0))"),
     ),
-    postgresql_with={"fillfactor": "55"},
+    postgresql_with={"fillfactor": "45"},
 )
 
 #: `tenant_id` null is everybody's list.

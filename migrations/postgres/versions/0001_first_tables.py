@@ -112,7 +112,7 @@ create table recipients (
     error text,
     constraint recipients_pkey primary key (batch_id, seq)
 )
- with (fillfactor = 55);
+ with (fillfactor = 45);
 create index recipients_address_idx on recipients (hashtextextended(address,
         uuid_hash_extended(batch_id, 0)));
 create table suppressions (
