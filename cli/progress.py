@@ -23,6 +23,8 @@ from models.errors import NeighbourUnavailableError
 _POLL_S = 0.25
 #: How long the API may be away while we watch; the batch does not need it.
 _PATIENCE_S = 60.0
+#: How long the event log is waited for once a batch is over.
+_LOG_PATIENCE_S = 3.0
 
 
 def follow(api: Api, batch_id: str, console: Console) -> Json:
@@ -41,7 +43,16 @@ def follow(api: Api, batch_id: str, console: Console) -> Json:
             time.sleep(_POLL_S)
             batch = _asked(api, batch_id)
         progress.update(line, **_moved(batch))
+        # The event log follows the end closely; whoever waits sees its time too.
+        late = time.monotonic() + _LOG_PATIENCE_S
+        while not _is_logged(batch) and time.monotonic() < late:
+            time.sleep(_POLL_S)
+            batch = _asked(api, batch_id)
     return batch
+
+
+def _is_logged(batch: Mapping[str, Any]) -> bool:
+    return all(station["endedAt"] for station in batch["stations"] or ())
 
 
 def sending_progress(console: Console) -> Progress:
