@@ -15,7 +15,7 @@ from models import chunk as rules
 from models.chunk import Chunk
 from models.database import Database
 from models.errors import NeighbourUnavailableError
-from models.queries import fold, ledger, publishing
+from models.queries import closing, fold, ledger, publishing
 from models.timing import Timing
 from scheduler import drawing
 from telemetry import FOLDED_CHUNKS
@@ -49,7 +49,7 @@ def sync(database: Database, outcomes: Outcomes, timing: Timing) -> Synced:
         folded += found
     _take_late_records(database, outcomes)
     with database.statement() as connection:
-        ledger.close_cancelled(connection)
+        closing.close_cancelled(connection)
     with database.transaction() as connection:
         finished = fold.complete_batches(connection, reopens=REOPENS)
     for batch_id in finished:

@@ -14,7 +14,7 @@ from models import chunk as rules
 from models.chunk import Chunk
 from models.errors import NeighbourUnavailableError
 from models.jobs import SendChunk
-from models.queries import ledger
+from models.queries import closing, ledger
 from models.queries.ledger import Advanced
 from tasks.worker import Worker
 from telemetry import CLAIM_SECONDS
@@ -120,7 +120,7 @@ class LedgerRow:
                 margin_s=self._worker.timing.take_over_after_s,
             )
             if seen.state == "open" and seen.status == "cancelled":
-                ledger.close_cancelled(connection)
+                closing.close_cancelled(connection)
                 return
         if seen.state in (None, "done"):
             return
@@ -198,7 +198,7 @@ class LedgerRow:
             return
         if advanced.status == "cancelled":
             with self._worker.database.statement() as connection:
-                ledger.close_cancelled(connection)
+                closing.close_cancelled(connection)
         # A chunk that was closed just now is acked at its next delivery.
         self._delivery.postpone(wait_s)
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 
 from models.errors import ConflictError, NotFoundError
 from models.plan import Plan
+from models.queries.closing import close_open_chunks
 from models.status import BatchStatus, sources_of
 
 _LOCKED = text(
@@ -69,24 +70,6 @@ _NEVER_STARTED = text(
     where batch_id = :batch_id and status < 'cancelled'
     """
 )
-#: Ends an open row: who was ever in doubt becomes unknown, everybody else is
-#: cancelled, and whom a late answer proved sent is sent.
-CLOSE_OPEN_CHUNKS = """
-    update chunks c
-    set state = 'done', done_at = clock_timestamp(), folded_at = null,
-        sent = c.sent | (rest.who & c.late),
-        unknown = c.unknown | (rest.who & c.doubt & ~c.late),
-        cancelled = c.cancelled | (rest.who & ~c.doubt & ~c.late)
-    from (
-        select o.batch_id, o.no,
-            ~(o.sent | o.failed | o.unknown | o.suppressed | o.cancelled) as who
-        from chunks o
-        where o.state = 'open' and {which}
-        for no key update
-    ) rest
-    where c.batch_id = rest.batch_id and c.no = rest.no and c.state = 'open'
-    """
-_CLOSED_OF_BATCH = text(CLOSE_OPEN_CHUNKS.format(which="o.batch_id = :batch_id"))
 
 
 def locked_batch(
@@ -155,7 +138,7 @@ def cancel_batch(
     changed = _change(connection, (tenant_id, batch_id), BatchStatus.CANCELLED, reason)
     if changed["started_at"] is None:
         connection.execute(_NEVER_STARTED, {"batch_id": batch_id})
-    connection.execute(_CLOSED_OF_BATCH, {"batch_id": batch_id})
+    close_open_chunks(connection, batch_id)
 
 
 def _change(

@@ -162,25 +162,6 @@ _LATE = text(
     where c.batch_id = :batch_id and c.no = :no
     """
 )
-_CLOSE_CANCELLED = text(
-    """
-    update chunks c
-    set state = 'done', done_at = clock_timestamp(), folded_at = null,
-        sent = c.sent | (c.late & rest.who),
-        unknown = c.unknown | (c.doubt & rest.who & ~c.late),
-        cancelled = c.cancelled | (rest.who & ~c.doubt & ~c.late)
-    from (
-        select o.batch_id, o.no,
-            ~(o.sent | o.failed | o.unknown | o.suppressed | o.cancelled) as who
-        from chunks o join batches b on b.id = o.batch_id
-        where o.state = 'open' and b.status = 'cancelled'
-        order by o.batch_id, o.no limit 1000
-        for no key update of o skip locked
-    ) rest
-    where c.batch_id = rest.batch_id and c.no = rest.no and c.state = 'open'
-    """
-)
-
 
 _SETS = ("sent", "failed", "unknown", "suppressed", "cancelled", "doubt", "late")
 
@@ -293,45 +274,45 @@ def advance(
     is decided; stays claimed, its lease ended, if a call is still in doubt; else it
     is *open* again, not before `wait_s`. None: the row is another holder's now.
     """
-    state = "open"
-    if held.in_call:
-        state = "claimed"
-    elif not held.open:
-        state = "done"
-    ids = [_storable(held.provider_ids.get(at, "")) or None for at in range(held.size)]
-    row = (
-        _ADVANCE.run(
-            connection,
-            {
-                **_key(held),
-                "token": held.token,
-                "state": state,
-                "goes_on": then is not None,
-                "next": _calls(then.in_call if then else ()),
-                "in_call": _calls(held.in_call),
-                "calls": then.calls if then else held.calls,
-                "lease_s": lease_s,
-                "wait_s": wait_s,
-                "unpublish": unpublish,
-                "dead": dead,
-                "sent": bits.to_bit_string(held.sent, held.size),
-                "failed": bits.to_bit_string(held.failed, held.size),
-                "unknown": bits.to_bit_string(held.unknown, held.size),
-                "suppressed": bits.to_bit_string(held.suppressed, held.size),
-                "cancelled": bits.to_bit_string(held.cancelled, held.size),
-                "doubt": bits.to_bit_string(held.doubt, held.size),
-                "provider_ids": ids if held.provider_ids else None,
-                "errors": _texts(held.errors),
-            },
-        )
-        .mappings()
-        .first()
+    found = _ADVANCE.run(
+        connection,
+        {
+            **_known(held),
+            "goes_on": then is not None,
+            "next": _calls(then.in_call if then else ()),
+            "calls": then.calls if then else held.calls,
+            "lease_s": lease_s,
+            "wait_s": wait_s,
+            "unpublish": unpublish,
+            "dead": dead,
+        },
     )
+    row = found.mappings().first()
     if row is None:
         return None
     return Advanced(
         done=row["state"] == "done", goes_on=row["held"], status=row["status"]
     )
+
+
+def _known(held: Chunk) -> dict[str, Any]:
+    """Return what a holder knows of its row, as it is written."""
+    sets = {name: getattr(held, name) for name in _SETS if name != "late"}
+    ids = None
+    if held.provider_ids:
+        ids = [
+            _storable(held.provider_ids.get(at, "")) or None for at in range(held.size)
+        ]
+    state = "claimed" if held.in_call else "open" if held.open else "done"
+    return {
+        **_key(held),
+        **{name: bits.to_bit_string(who, held.size) for name, who in sets.items()},
+        "token": held.token,
+        "state": state,
+        "in_call": _calls(held.in_call),
+        "provider_ids": ids,
+        "errors": _texts(held.errors),
+    }
 
 
 def unpublish(
@@ -352,15 +333,6 @@ def add_late_facts(
         _LATE,
         {"batch_id": batch_id, "no": no, "sent": bits.to_bit_string(sent, size)},
     )
-
-
-def close_cancelled(connection: Connection) -> int:
-    """End the open rows of cancelled batches; the second time there are none.
-
-    A holder that gave its row back while the batch was being cancelled leaves such
-    a row behind.
-    """
-    return connection.execute(_CLOSE_CANCELLED).rowcount
 
 
 def _key(chunk: Chunk) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from models import chunk as rules
 from models.chunk import Chunk
 from models.outcome import Answer
-from models.queries import control, ledger
+from models.queries import closing, control, ledger
 from tests.factories import (
     claimed,
     fields_of,
@@ -211,8 +211,8 @@ def test_a_row_given_back_in_the_moment_of_a_cancel_is_closed(
         assert not advance(ledger_database, none).done
 
     with ledger_database.statement() as connection:
-        assert ledger.close_cancelled(connection) == 1
-        assert ledger.close_cancelled(connection) == 0
+        assert closing.close_cancelled(connection) == 1
+        assert closing.close_cancelled(connection) == 0
     row = fields_of(ledger_database, "chunks", batch_id, no=0)
     assert (row["state"], row["unknown"], row["cancelled"]) == ("done", "1000", "0111")
 
