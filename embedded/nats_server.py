@@ -15,7 +15,7 @@ host: 127.0.0.1
 port: {port}
 max_payload: {max_payload_bytes}
 authorization {{ user: {user}, password: "{password}" }}
-jetstream {{ store_dir: "{store}", sync_interval: {sync_interval} }}
+jetstream {{ store_dir: "{store}", sync_interval: {sync_interval}{most} }}
 """
 
 
@@ -30,6 +30,7 @@ class NatsServer(Process):
             NATS writes it (`10s`, `always`). It survives a killed process anyway;
             this is about power cuts.
         max_payload_bytes: The largest message taken.
+        max_stored_bytes: How much it stores; none: three quarters of the free disk.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class NatsServer(Process):
         *,
         sync_interval: str = "10s",
         max_payload_bytes: int = 8 * 1024 * 1024,
+        max_stored_bytes: int | None = None,
     ) -> None:
         self._home = data_dir / "nats"
         self.port = port
@@ -51,6 +53,7 @@ class NatsServer(Process):
             store=self._home.absolute(),
             sync_interval=sync_interval,
             max_payload_bytes=max_payload_bytes,
+            most=f", max_file_store: {max_stored_bytes}" if max_stored_bytes else "",
         )
         config = data_dir.absolute() / "nats.conf"
         super().__init__(

@@ -1,7 +1,10 @@
 """Station 3: batches that are due get their ledger, and work that is open a job."""
 
+from dramatiq.errors import BrokerError
+
 from brokers import JetStreamBroker, dispatch
 from models.database import Database
+from models.errors import NeighbourUnavailableError
 from models.jobs import ExpandBatch
 from models.queries import publishing
 
@@ -12,12 +15,20 @@ EXPAND_AGAIN_S = 2.0
 def discover(database: Database, broker: JetStreamBroker) -> int:
     """Start what is due and ask for the expansion of what is unpublished.
 
-    Returns how many expansions were asked for. If the job cannot be published, the
-    next round asks again: what is left to do is a query.
+    Returns how many expansions were asked for. While NATS takes nothing, that is the
+    reason its tenants read; the next round asks again: what is left is a query.
     """
     with database.transaction() as connection:
         publishing.start_due_batches(connection)
     with database.statement() as connection:
         due = publishing.batches_to_expand(connection, again_s=EXPAND_AGAIN_S)
-    dispatch.send_many(broker, [ExpandBatch(batch_id=str(batch)) for batch in due])
+    try:
+        dispatch.send_many(broker, [ExpandBatch(batch_id=str(batch)) for batch in due])
+    except BrokerError as error:
+        with database.statement() as connection:
+            for batch_id in due:
+                publishing.note_reason(
+                    connection, str(batch_id), publishing.QUEUE_TAKES_NOTHING
+                )
+        raise NeighbourUnavailableError(publishing.QUEUE_TAKES_NOTHING) from error
     return len(due)

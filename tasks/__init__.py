@@ -3,7 +3,6 @@
 from typing import Any
 
 import dramatiq
-from dramatiq.errors import BrokerConnectionError
 from dramatiq.middleware import Middleware, Retries
 
 from brokers import current_delivery, dispatch
@@ -55,11 +54,7 @@ def expand_batch(**fields: Any) -> None:
     """Publish a batch's open chunks; see `tasks.expand`."""
     job = job_of(ExpandBatch, fields)
     with log_context(batch_id=job.batch_id):
-        try:
-            expand.expand(worker(), broker, job)
-        except (NeighbourUnavailableError, BrokerConnectionError) as error:
-            # Discovery asks again for what is left; a retry would only add jobs.
-            expand.log.warning("The expansion waits: %s", error)
+        expand.expand_or_wait(worker(), broker, job)
 
 
 @dramatiq.actor(

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import orjson
+from dramatiq.errors import BrokerError
 
 from brokers import JetStreamBroker, MessageTooLarge, dispatch
 from hot_state.lock import Lease
@@ -32,6 +33,31 @@ WINDOW_CHUNKS = (16, 4000)
 PUBLISHED_TOGETHER = 16
 #: Renewed with each of these; a batch whose expansion was killed waits so long.
 LEASE_S = 5.0
+
+
+def expand_or_wait(worker: Worker, broker: JetStreamBroker, job: ExpandBatch) -> int:
+    """Expand as `expand`; where that cannot go on, say why and leave it for later.
+
+    Discovery asks again for what is left every 2 s, so nothing is retried here. A
+    queue that takes nothing is the batch's reason until it takes something again.
+    """
+    try:
+        published = expand(worker, broker, job)
+    except NeighbourUnavailableError as error:
+        log.warning("The expansion waits: %s", error)
+        return 0
+    except BrokerError as error:
+        log.warning("The queue takes nothing: %s", error)
+        _note(worker, job, publishing.QUEUE_TAKES_NOTHING)
+        return 0
+    if published:
+        _note(worker, job, None)
+    return published
+
+
+def _note(worker: Worker, job: ExpandBatch, reason: str | None) -> None:
+    with worker.database.statement() as connection:
+        publishing.note_reason(connection, job.batch_id, reason)
 
 
 def expand(worker: Worker, broker: JetStreamBroker, job: ExpandBatch) -> int:

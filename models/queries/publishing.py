@@ -11,6 +11,11 @@ from sqlalchemy import Connection, text
 from models.plan import Plan
 from models.prepared import Prepared
 
+#: What a tenant reads while NATS is away or its disk is full.
+QUEUE_TAKES_NOTHING = (
+    "NATS takes no messages: start it, or give it room on its disk; "
+    "then the batch goes on by itself."
+)
 # The status, and every row of the ledger, in one statement: a second leader finds
 # no queued batch and changes nothing (rule 2).
 _START = text(
@@ -152,6 +157,13 @@ _MARK = text(
     """
 )
 # Nobody was called, so everybody failed: the fold tells recipients and counters.
+_NOTE = text(
+    """
+    update batches set reason = :reason
+    where id = :batch_id and status = 'processing'
+        and reason is distinct from :reason
+    """
+)
 _FAIL = text(
     """
     with unsendable as (
@@ -296,6 +308,11 @@ def mark_published(
             "epochs": [epoch for _, epoch in published],
         },
     )
+
+
+def note_reason(connection: Connection, batch_id: str, reason: str | None) -> None:
+    """Tell why a running batch does not move; none: it moves."""
+    connection.execute(_NOTE, {"batch_id": batch_id, "reason": reason})
 
 
 def fail_batch(connection: Connection, batch_id: str, reason: str) -> bool:

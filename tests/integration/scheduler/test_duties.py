@@ -92,6 +92,20 @@ def test_messages_missing_twice_running_are_published_anew(ledger_database, conf
     assert seen == [[0, 0, 0]] * 3 + [[1, 1, 0]] * 2
 
 
+def test_while_nats_is_away_its_tenants_read_why_nothing_moves(ledger_database, config):
+    """The next round asks again."""
+    encoder = dramatiq.get_encoder()
+    away = dispatch.connect("nats://127.0.0.1:9", middleware=[], publish_timeout_s=0.5)
+    batch_id = make_started(ledger_database, config)
+
+    with pytest.raises(NeighbourUnavailableError, match="start it"):
+        discover(ledger_database, away)
+
+    dramatiq.set_encoder(encoder)
+    batch = fields_of(ledger_database, "batches", batch_id)
+    assert (batch["status"], "NATS" in batch["reason"]) == ("processing", True)
+
+
 def test_while_nats_is_away_nothing_is_published_anew(ledger_database, config):
     """Nobody can tell what it holds."""
     batch_id = make_started(ledger_database, config, recipients=1)

@@ -6,6 +6,8 @@ import dramatiq
 import pytest
 
 from brokers import dispatch
+from embedded.data_dir import choose_ports
+from embedded.nats_server import NatsServer
 from models.jobs import ExpandBatch, SendChunk, job_of
 from models.limit import Limit
 from models.queries import control, publishing
@@ -172,3 +174,25 @@ def test_a_batch_that_nobody_can_send_fails(*, worker, broker, ledger_database):
         plan = publishing.sealed_plan(connection, str(batch_id))
         assert publishing.next_page(connection, plan, chunks=9) == []
     assert statuses_of(ledger_database, batch_id) == ["pending"] * 3
+
+
+def test_a_full_queue_is_the_reason_until_it_has_room(
+    *, worker, broker, ledger_database, config, tmp_path
+):
+    """The tenant reads what to do; nothing is lost and the batch goes on by itself."""
+    (port,) = choose_ports(tmp_path, ["nats"], explicit={}).values()
+    full = NatsServer(tmp_path, port, "secret", max_stored_bytes=20_000)
+    full.start()
+    refused = dispatch.connect(full.url, middleware=[], publish_timeout_s=1)
+    batch_id = make_started(ledger_database, config, recipients=1000)
+    job = ExpandBatch(batch_id=str(batch_id))
+
+    assert expand.expand_or_wait(worker, refused, job) == 0
+    refused.close()
+    full.stop()
+    waiting = fields_of(ledger_database, "batches", batch_id)
+    assert expand.expand_or_wait(worker, broker, job) == 2
+
+    assert (waiting["status"], "disk" in waiting["reason"]) == ("processing", True)
+    assert fields_of(ledger_database, "batches", batch_id)["reason"] is None
+    assert stored(broker, config) == 2
