@@ -59,6 +59,7 @@ class Supervisor:
         self._ending = threading.Event()
         self._watch = threading.Thread(target=self._watch_all, name="supervisor")
         self._handlers: dict[signal.Signals, Any] = {}
+        self._interrupted = False
 
     @property
     def restarts(self) -> dict[str, int]:
@@ -73,7 +74,7 @@ class Supervisor:
             StartError: A server did not come up; none is left running.
         """
         for number in (signal.SIGINT, signal.SIGTERM):
-            self._handlers[number] = signal.signal(number, _interrupt)
+            self._handlers[number] = signal.signal(number, self._interrupt)
         try:
             self._stack.start()
         except BaseException:
@@ -83,12 +84,22 @@ class Supervisor:
         self._watch.start()
         return self
 
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        self._interrupted = True
+        raise KeyboardInterrupt
+
+    def _heed(self) -> None:
+        """Raise what was swallowed: some libraries catch all at their import."""
+        if self._interrupted:
+            raise KeyboardInterrupt
+
     def start_services(self, specs: Sequence[ProcessSpec]) -> None:
         """Start our processes at once and wait until every one is ready.
 
         Raises:
             StartError: One did not come up; leaving the context stops the others.
         """
+        self._heed()
         services = [Process(spec) for spec in specs]
         self._services += services
         for service in services:
@@ -96,6 +107,7 @@ class Supervisor:
         for service in services:
             service.wait_ready()
         self._look_after(services)
+        self._heed()
 
     def wait(self) -> None:
         """Return when SIGINT or SIGTERM asks us to end."""
@@ -193,7 +205,3 @@ class Supervisor:
             # It still counts as dead, so the next look tries again, later.
             _LOG.warning("%s", error)
         self._save()
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

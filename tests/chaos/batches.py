@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 
 from embedded.sink_ledger import SinkCall
 from embedded.sink_ledger import read as read_ledger
-from models.jobs import SendChunk
+from models.jobs import ExpandBatch, SendChunk
 from models.limit import Limit
 from models.plan import Plan, Policy
 from models.queries import control as control_queries
@@ -202,6 +202,7 @@ def wait_ended(house: House, batch: Batch, status: str = "completed") -> None:
             and now.done == now.chunks
             and not now.unlogged
             and not house.broker.stored(SendChunk.queue).get(str(batch.tenant_id))
+            and not any(house.broker.get_queue_message_counts(ExpandBatch.queue)[:2])
             and not house.outcomes.waiting(str(batch.id))
         )
 

@@ -8,13 +8,14 @@ import stat
 import pytest
 
 from cli import main
+from cli.machine import running_machine
 
 LETTER = ("--text", "Dear {{ name }}")
 
 
 @pytest.fixture(scope="module")
 def config(machine_dir):
-    url = "http://127.0.0.1:9/"
+    url = running_machine(machine_dir).url("web")
     options = ("--channel", "email", "--rate", "100", "--data", str(machine_dir))
     assert main(["config", "create", "mine", "--url", url, *options]) == 0
     return "mine"

@@ -221,7 +221,7 @@ def test_without_postgres_the_api_asks_to_come_back(settings: Settings):
     assert client.get("/health").json == {"status": "ok"}
     ready = client.get("/health/ready")
     assert ready.status_code == 503
-    assert ready.json["neighbours"] == {"postgres": "away"}
+    assert ready.json["neighbours"]["postgres"] == "away"
 
 
 def _secret(text: str):
