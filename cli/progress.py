@@ -18,11 +18,13 @@ from rich.progress import (
 from rich.text import Text
 
 from cli.api import Api, Json
-from models.errors import NeighbourUnavailableError
+from models.errors import BatchSenderError, NeighbourUnavailableError
 
 _POLL_S = 0.25
 #: How long the API may be away while we watch; the batch does not need it.
 _PATIENCE_S = 60.0
+#: How long a batch may be held up by what a person must mend while we watch.
+_STANDSTILL_S = 15.0
 #: How long the event log is waited for once a batch is over.
 _LOG_PATIENCE_S = 3.0
 
@@ -33,12 +35,19 @@ def follow(api: Api, batch_id: str, console: Console) -> Json:
     A paused batch is waited for. Interrupting the wait changes nothing.
 
     Raises:
+        BatchSenderError: Something that a person must mend holds the batch up, such as
+            a full disk; it goes on by itself then, whether watched or not.
         NeighbourUnavailableError: The API was away for a minute.
     """
     with sending_progress(console) as progress:
         line = progress.add_task("", total=None, counts="")
         batch = _asked(api, batch_id)
+        moved_at = time.monotonic()
         while batch["finishedAt"] is None:
+            if batch["status"] != "processing" or not batch["reason"]:
+                moved_at = time.monotonic()
+            elif time.monotonic() - moved_at > _STANDSTILL_S:
+                raise BatchSenderError(f"The batch waits: {batch['reason']}")
             progress.update(line, **_moved(batch))
             time.sleep(_POLL_S)
             batch = _asked(api, batch_id)
