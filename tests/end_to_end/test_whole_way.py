@@ -9,6 +9,13 @@ import sys
 import psutil
 import pytest
 
+#: The command, also where a shell in the background made its children deaf to Ctrl-C.
+HEEDING = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from cli import main
+raise SystemExit(main())
+"""
 NAMES = ("DATABASE_URL", "NATS_URL", "DRAGONFLY_URL", "CLICKHOUSE_URL")
 
 
@@ -73,7 +80,7 @@ def test_interrupting_the_demo_stops_every_process(tmp_path):
     environment = {k: v for k, v in os.environ.items() if k not in NAMES}
     arguments = ("demo", "--data", str(tmp_path / "data"))
     demo = subprocess.Popen(
-        [sys.executable, "-m", "cli", *arguments],
+        [sys.executable, "-c", HEEDING, *arguments],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
