@@ -29,10 +29,6 @@ class InFlight:
         """Return how many messages of the queue are not settled."""
         return len(self._held[queue])
 
-    def is_empty(self) -> bool:
-        """Tell whether no message is in our hands."""
-        return not any(self._held.values())
-
     def when_free(self, queue: str, callback: Callable[[], None]) -> None:
         """Call back whenever a message of the queue was settled."""
         self._on_free[queue] = callback

@@ -20,7 +20,7 @@ def _deliveries() -> int:
     return delivery.deliveries if delivery else 1
 
 
-class Prepared(Middleware):
+class SetUp(Middleware):
     """Builds what jobs need before the first one comes; connects to nothing."""
 
     def after_process_boot(self, broker: dramatiq.Broker) -> None:  # noqa: ARG002 - Dramatiq's hook
@@ -38,7 +38,7 @@ broker = dispatch.connect(
     job_patience_s=settings.lease_s,
     middleware=[
         Retries(max_retries=10, min_backoff=1000, max_backoff=60_000),
-        Prepared(),
+        SetUp(),
         Idempotency(lambda: worker().outcomes, deliveries=_deliveries),
     ],
 )

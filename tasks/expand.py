@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 from dramatiq.errors import BrokerError
@@ -173,7 +173,7 @@ def _send(
         # One of them is too large to be carried: they travel by name, and the worker
         # reads their ranges.
         log.info("Chunks of batch %s travel by name.", jobs[0].batch_id)
-        by_name = [_by_name(job) for job in jobs]
+        by_name = [replace(job, addresses=None, variables=None) for job in jobs]
         dispatch.send_many(broker, by_name, dedup_ids=ids)
 
 
@@ -190,17 +190,4 @@ def _job(plan: Plan, chunk: PageChunk) -> SendChunk:
         variables=orjson.Fragment(chunk.variables),
         suppressed=chunk.suppressed,
         published_at=time.time(),
-    )
-
-
-def _by_name(job: SendChunk) -> SendChunk:
-    return SendChunk(
-        batch_id=job.batch_id,
-        tenant_id=job.tenant_id,
-        no=job.no,
-        first=job.first,
-        size=job.size,
-        epoch=job.epoch,
-        suppressed=job.suppressed,
-        published_at=job.published_at,
     )

@@ -178,5 +178,5 @@ class Worker:
 
 @cache
 def worker() -> Worker:
-    """Return this process's worker, built when the first job needs it."""
+    """Return this process's worker, built when it is first asked for."""
     return Worker.build(load())
