@@ -7,22 +7,21 @@ declaration to be published to; streams and consumers are made at their first us
 
 import secrets
 import ssl
-import time
 from collections.abc import Iterable, Sequence
 from queue import SimpleQueue
 from typing import Any
 
 from dramatiq.broker import Consumer
 from dramatiq.common import q_name
-from dramatiq.errors import BrokerConnectionError, QueueJoinTimeout, QueueNotFound
+from dramatiq.errors import BrokerConnectionError, QueueNotFound
 from dramatiq.message import Message
 from dramatiq.middleware import Middleware, default_middleware
 
 from brokers.connection import Connection
 from brokers.consumer import NAK, JetStreamConsumer, Settling, opened
+from brokers.contents import Contents
 from brokers.delays import delayed
 from brokers.delivery import Delivery, current_delivery
-from brokers.errors import ApiError
 from brokers.hook_tables import HookedBroker
 from brokers.in_flight import InFlight
 from brokers.intake import Buffer, Intake, Source
@@ -31,20 +30,11 @@ from brokers.publishing import Outgoing, Publisher
 from brokers.pulls import Pulls
 from brokers.ring import Ring
 from brokers.servers import ServerOptions
-from brokers.topology import (
-    DEAD_STREAM,
-    STREAM_NOT_FOUND,
-    Route,
-    Settings,
-    Topology,
-    stored_by_subject,
-)
+from brokers.topology import Route, Settings, Topology
 from brokers.worker_hooks import WorkerHooks
 
 #: A message whose retry could not be stored comes again after this long.
 UNSENT_S = 1.0
-#: How often `join` looks, at first and at last.
-JOIN_PAUSE_S = (0.01, 0.2)
 
 
 class JetStreamBroker(HookedBroker):
@@ -95,6 +85,7 @@ class JetStreamBroker(HookedBroker):
         self._connection = Connection(options)
         self._publisher = Publisher(self._connection, self._topology, publish_timeout_s)
         self._publish_timeout_s = publish_timeout_s
+        self._contents = Contents(self._connected_link, self._topology)
         self._max_deliveries = max_deliveries
         self._in_flight: tuple[Link, InFlight] | None = None
         self._rings: dict[str, tuple[Link, Source]] = {}
@@ -205,8 +196,7 @@ class JetStreamBroker(HookedBroker):
         """
         if queue_name not in self.queues:
             raise QueueNotFound(queue_name)
-        link = self._connection.link()
-        link.wait_until_connected(self._publish_timeout_s)
+        link = self._connected_link()
         route, in_flight = self._topology.route(queue_name), self._held(link)
         limit = min(prefetch, route.max_in_flight or prefetch)
         buffer: Buffer = SimpleQueue()
@@ -226,13 +216,7 @@ class JetStreamBroker(HookedBroker):
         Raises:
             BrokerConnectionError: The server did not answer.
         """
-        route = self._topology.route(queue_name)
-        found, _ = self._count(route.stream, route.filter())
-        counts: dict[str, int] = {} if route.by_tenant else {"": 0}
-        for subject, count in found.items():
-            tenant = route.tenant_of(subject)
-            counts[tenant] = counts.get(tenant, 0) + count
-        return counts
+        return self._contents.stored(queue_name)
 
     def get_queue_message_counts(self, queue_name: str) -> tuple[int, int, int]:
         """Return how many messages are ready or in flight, delayed, and dead.
@@ -240,9 +224,7 @@ class JetStreamBroker(HookedBroker):
         Raises:
             BrokerConnectionError: The server did not answer.
         """
-        ready, waiting = self._unfinished(self._topology.route(queue_name))
-        dead, _ = self._count(DEAD_STREAM, self._topology.route(queue_name).dead)
-        return ready, waiting, sum(dead.values())
+        return self._contents.counts(queue_name)
 
     def flush(self, queue_name: str) -> None:
         """Drop the queue's messages: ready, in flight, delayed and dead.
@@ -250,17 +232,7 @@ class JetStreamBroker(HookedBroker):
         Raises:
             BrokerConnectionError: The server did not answer.
         """
-        route, link = self._topology.route(queue_name), self._ready_link()
-        for stream, subject in (
-            (route.stream, route.filter()),
-            (route.stream, f"{route.delayed}.>"),
-            (DEAD_STREAM, route.dead),
-        ):
-            try:
-                link.run(link.api(f"STREAM.PURGE.{stream}", {"filter": subject}))
-            except ApiError as error:
-                if error.err_code != STREAM_NOT_FOUND:
-                    raise
+        self._contents.flush(queue_name)
 
     def flush_all(self) -> None:
         """Drop the messages of all declared queues.
@@ -282,34 +254,9 @@ class JetStreamBroker(HookedBroker):
             QueueJoinTimeout: There are still messages.
             BrokerConnectionError: The server did not answer.
         """
-        route = self._topology.route(queue_name)
-        deadline = None if timeout is None else time.monotonic() + timeout / 1000
-        pause_s = JOIN_PAUSE_S[0]
-        while sum(self._unfinished(route)):
-            if deadline is not None and time.monotonic() > deadline:
-                raise QueueJoinTimeout(queue_name)
-            time.sleep(pause_s)
-            pause_s = min(JOIN_PAUSE_S[1], pause_s * 1.5)
+        self._contents.join(queue_name, None if timeout is None else timeout / 1000)
 
-    def _unfinished(self, route: Route) -> tuple[int, int]:
-        """Return the ready and the delayed messages at one and the same moment."""
-        while True:
-            waiting, before = self._count(route.stream, f"{route.delayed}.>")
-            ready, after = self._count(route.stream, route.filter())
-            # Whatever moved between the two looks was published anew.
-            if before == after:
-                return sum(ready.values()), sum(waiting.values())
-
-    def _count(self, stream: str, subjects: str) -> tuple[dict[str, int], int]:
-        link = self._ready_link()
-        try:
-            return link.run(stored_by_subject(link, stream, subjects), timeout_s=30.0)
-        except ApiError as error:
-            if error.err_code != STREAM_NOT_FOUND:
-                raise
-            return {}, 0
-
-    def _ready_link(self) -> Link:
+    def _connected_link(self) -> Link:
         link = self._connection.link()
         link.wait_until_connected(self._publish_timeout_s)
         return link

@@ -1,0 +1,101 @@
+"""What the queues hold: counting it, dropping it, waiting until it is worked off."""
+
+import time
+from collections.abc import Callable
+
+from dramatiq.errors import QueueJoinTimeout
+
+from brokers.errors import ApiError
+from brokers.link import Link
+from brokers.topology import (
+    DEAD_STREAM,
+    STREAM_NOT_FOUND,
+    Route,
+    Topology,
+    stored_by_subject,
+)
+
+#: How often `join` looks, at first and at last.
+JOIN_PAUSE_S = (0.01, 0.2)
+
+
+class Contents:
+    """The messages of all queues, as the server has them.
+
+    Every method raises `BrokerConnectionError` when the server does not answer.
+
+    Args:
+        connected: Returns the link once the server is there.
+        topology: Knows where the queues are.
+    """
+
+    def __init__(self, connected: Callable[[], Link], topology: Topology) -> None:
+        self._connected = connected
+        self._topology = topology
+
+    def stored(self, queue_name: str) -> dict[str, int]:
+        """Return how many messages are stored by tenant, in flight or not.
+
+        Without tenants all are under `""`. Waiting for their time they do not count.
+        """
+        route = self._topology.route(queue_name)
+        found, _ = self._count(route.stream, route.filter())
+        counts: dict[str, int] = {} if route.by_tenant else {"": 0}
+        for subject, count in found.items():
+            tenant = route.tenant_of(subject)
+            counts[tenant] = counts.get(tenant, 0) + count
+        return counts
+
+    def counts(self, queue_name: str) -> tuple[int, int, int]:
+        """Return how many messages are ready or in flight, delayed, and dead."""
+        route = self._topology.route(queue_name)
+        ready, waiting = self._unfinished(route)
+        dead, _ = self._count(DEAD_STREAM, route.dead)
+        return ready, waiting, sum(dead.values())
+
+    def flush(self, queue_name: str) -> None:
+        """Drop the queue's messages: ready, in flight, delayed and dead."""
+        route, link = self._topology.route(queue_name), self._connected()
+        for stream, subject in (
+            (route.stream, route.filter()),
+            (route.stream, f"{route.delayed}.>"),
+            (DEAD_STREAM, route.dead),
+        ):
+            try:
+                link.run(link.api(f"STREAM.PURGE.{stream}", {"filter": subject}))
+            except ApiError as error:
+                if error.err_code != STREAM_NOT_FOUND:
+                    raise
+
+    def join(self, queue_name: str, timeout_s: float | None) -> None:
+        """Return when the queue has no message left, delayed ones included.
+
+        Raises:
+            QueueJoinTimeout: There are still messages after the time.
+        """
+        route = self._topology.route(queue_name)
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        pause_s = JOIN_PAUSE_S[0]
+        while sum(self._unfinished(route)):
+            if deadline is not None and time.monotonic() > deadline:
+                raise QueueJoinTimeout(queue_name)
+            time.sleep(pause_s)
+            pause_s = min(JOIN_PAUSE_S[1], pause_s * 1.5)
+
+    def _unfinished(self, route: Route) -> tuple[int, int]:
+        """Return the ready and the delayed messages at one and the same moment."""
+        while True:
+            waiting, before = self._count(route.stream, f"{route.delayed}.>")
+            ready, after = self._count(route.stream, route.filter())
+            # Whatever moved between the two looks was published anew.
+            if before == after:
+                return sum(ready.values()), sum(waiting.values())
+
+    def _count(self, stream: str, subjects: str) -> tuple[dict[str, int], int]:
+        link = self._connected()
+        try:
+            return link.run(stored_by_subject(link, stream, subjects), timeout_s=30.0)
+        except ApiError as error:
+            if error.err_code != STREAM_NOT_FOUND:
+                raise
+            return {}, 0
