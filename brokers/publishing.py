@@ -13,8 +13,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nats.aio.msg import Msg
-
 from brokers.connection import Connection
 from brokers.errors import (
     ApiError,
@@ -23,8 +21,9 @@ from brokers.errors import (
     RefusedError,
     UnavailableError,
 )
-from brokers.link import Link, status_of
+from brokers.link import Link
 from brokers.topology import Topology
+from brokers.wire import Incoming
 
 #: JetStream's number for *the batch holds a duplicate*.
 DUPLICATE_IN_BATCH = 10201
@@ -72,7 +71,7 @@ class Unit:
 
     def __init__(self, messages: Sequence[Outgoing]) -> None:
         self.messages = messages
-        self.answer: Msg | None = None
+        self.answer: Incoming | None = None
 
 
 class Publisher:
@@ -158,7 +157,7 @@ class Publisher:
             gone = {
                 unit.messages[0].stream
                 for unit in again
-                if unit.answer is not None and status_of(unit.answer) == "503"
+                if unit.answer is not None and unit.answer.status == "503"
             }
             for stream in gone:
                 link.run(self._topology.ensure_stream(link, stream))
@@ -205,7 +204,7 @@ def _sort(units: list[Unit]) -> tuple[int, list[Unit], bool]:
 
 def _stored(unit: Unit) -> int | None:
     """Return how many messages of the unit are new; none where it is to be repeated."""
-    if unit.answer is None or status_of(unit.answer):
+    if unit.answer is None or unit.answer.status:
         return None
     if b'"error"' not in unit.answer.data:
         duplicate = b'"duplicate"' in unit.answer.data
@@ -292,7 +291,7 @@ class _Round:
                 one.subject, one.body, reply if number == last else "", headers
             )
 
-    def _take(self, index: str, message: Msg) -> None:
+    def _take(self, index: str, message: Incoming) -> None:
         unit = self._units[int(index)]
         self._heard_at = time.monotonic()
         if unit.answer is not None:
