@@ -64,6 +64,13 @@ class HookedBroker(Broker):
             except Exception:
                 self.logger.critical(FAILED, signal, middleware, exc_info=True)
 
+    def hears(self, signal: str) -> bool:
+        """Tell whether any hook is called before or after it."""
+        return bool(
+            self._hooks("before_", signal, (), {})
+            or self._hooks("after_", signal, (), {})
+        )
+
     def declare_actor(self, actor: Actor[Any, Any]) -> None:
         """Note an actor, whose options may need hooks."""
         super().declare_actor(actor)
@@ -88,7 +95,7 @@ class HookedBroker(Broker):
         return table
 
     def _table(self, name: str, actor_name: str) -> Table:
-        """Return the hooks of that name; for plain messages, where an actor is given."""
+        """Return the hooks of that name; with an actor, those for plain messages."""
         empty = getattr(Middleware, name, None)
         hooks = [(one, getattr(one, name)) for one in self.middleware]
         return [

@@ -14,9 +14,10 @@ from typing import Any
 from dramatiq.broker import Consumer
 from dramatiq.common import q_name
 from dramatiq.errors import BrokerConnectionError, QueueNotFound
-from dramatiq.message import Message
+from dramatiq.message import Message, get_encoder
 from dramatiq.middleware import Middleware, default_middleware
 
+from brokers.bulk import store_fresh
 from brokers.connection import Connection
 from brokers.consumer import NAK, JetStreamConsumer, Settling, opened
 from brokers.contents import Contents
@@ -164,18 +165,28 @@ class JetStreamBroker(HookedBroker):
             BrokerConnectionError: Some were not confirmed in time; the same call
                 with the same ids may be repeated.
         """
-        for message in messages:
-            self.emit_before("enqueue", message, None)
+        is_heard = self.hears("enqueue")
+        if is_heard:
+            for message in messages:
+                self.emit_before("enqueue", message, None)
         prefix = secrets.token_hex(12)
         ids = dedup_ids or [f"{prefix}.{n}" for n in range(len(messages))]
+        routes = {
+            name: self._topology.route(q_name(name))
+            for name in {message.queue_name for message in messages}
+        }
         outgoing = [
-            _outgoing(message, self._topology.route(q_name(message.queue_name)), one)
+            _outgoing(message, routes[message.queue_name], one)
             for message, one in zip(messages, ids, strict=True)
         ]
-        new = self._publisher.store(outgoing, atomic=atomic)
+        if dedup_ids or atomic:
+            new = self._publisher.store(outgoing, atomic=atomic)
+        else:
+            store_fresh(self._publisher, outgoing)
         self._notice(messages)
-        for message in messages:
-            self.emit_after("enqueue", message, None)
+        if is_heard:
+            for message in messages:
+                self.emit_after("enqueue", message, None)
         # A fresh id is only ever a duplicate of its own first attempt.
         return new if dedup_ids else len(messages)
 
@@ -305,6 +316,13 @@ def _outgoing(message: Message[Any], route: Route, unique: str) -> Outgoing:
     return Outgoing(
         route.stream,
         route.target(message.options),
-        message.encode(),
+        _encoded(message),
         {"Nats-Msg-Id": unique},
     )
+
+
+def _encoded(message: Message[Any]) -> bytes:
+    # What its own method does, without looking at each field.
+    if type(message) is Message:
+        return get_encoder().encode(vars(message))
+    return message.encode()

@@ -157,6 +157,11 @@ class Link:
         self._frames.append(frame(subject, payload, reply, headers))
         self._end_turn_soon()
 
+    def send_frames(self, frames: bytes) -> None:
+        """Write what `frame` composed, as `send` does."""
+        self._frames.append(frames)
+        self._end_turn_soon()
+
     def at_end(self, callback: Callable[[], None]) -> None:
         """Call back once when what came with this read, or this call, is handled."""
         self._ends[callback] = None

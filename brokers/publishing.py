@@ -10,8 +10,9 @@ import logging
 import secrets
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from brokers.connection import Connection
 from brokers.errors import (
@@ -33,6 +34,8 @@ WINDOW = 4000
 LARGEST_PAGE = 1000
 #: Room for the headers of a batch, of a delay and of a dead letter.
 RESERVE_BYTES = 1024
+#: No message has more headers than this; to measure them is dear.
+LARGEST_HEAD_BYTES = 64 * 1024
 #: Without any answer for this long, what is unanswered is sent again.
 SILENCE_S = 2.0
 #: The pause before messages are sent again, the first and the longest.
@@ -41,8 +44,7 @@ PAUSE_S = (0.02, 0.5)
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """A message on its way into a stream.
 
     Attributes:
@@ -113,13 +115,25 @@ class Publisher:
         """
         if not messages:
             return 0
+        link = self.prepare(messages, reserve_bytes)
+        waiting = _pages(messages) if atomic else [Unit([one]) for one in messages]
+        return self._store(link, waiting)
+
+    def prepare(
+        self, messages: Sequence[Outgoing], reserve_bytes: int = RESERVE_BYTES
+    ) -> Link:
+        """Return the link, once the server is there and can take the messages.
+
+        Raises:
+            MessageTooLarge: One exceeds the server's limit.
+            BrokerConnectionError: There is no server, or it makes no stream.
+        """
         link = self._connection.link()
         link.wait_until_connected(self._timeout_s)
         _check_sizes(link, messages, reserve_bytes)
         for stream in {one.stream for one in messages}:
             self._prepare(link, stream)
-        waiting = _pages(messages) if atomic else [Unit([one]) for one in messages]
-        return self._store(link, waiting)
+        return link
 
     def _store(self, link: Link, waiting: list[Unit]) -> int:
         stored, pause_s = 0, PAUSE_S[0]
@@ -168,6 +182,8 @@ class Publisher:
 
 def _check_sizes(link: Link, messages: Sequence[Outgoing], reserve_bytes: int) -> None:
     limit = link.max_payload_bytes - reserve_bytes
+    if max(len(one.body) for one in messages) + LARGEST_HEAD_BYTES <= limit:
+        return
     largest = max(one.size_bytes for one in messages)
     if largest > limit:
         raise MessageTooLarge(
@@ -175,13 +191,18 @@ def _check_sizes(link: Link, messages: Sequence[Outgoing], reserve_bytes: int) -
         )
 
 
-def _pages(messages: Sequence[Outgoing]) -> list[Unit]:
-    by_stream: dict[str, list[Outgoing]] = {}
+def by_stream(messages: Sequence[Outgoing]) -> dict[str, Sequence[Outgoing]]:
+    """Return the messages by their stream, in order."""
+    found: defaultdict[str, list[Outgoing]] = defaultdict(list)
     for one in messages:
-        by_stream.setdefault(one.stream, []).append(one)
+        found[one.stream].append(one)
+    return dict(found)
+
+
+def _pages(messages: Sequence[Outgoing]) -> list[Unit]:
     return [
         Unit(some[i : i + LARGEST_PAGE])
-        for some in by_stream.values()
+        for some in by_stream(messages).values()
         for i in range(0, len(some), LARGEST_PAGE)
     ]
 

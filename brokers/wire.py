@@ -36,7 +36,8 @@ class Incoming:
     @property
     def status(self) -> str:
         """Return the server's status, such as `404`; `""` for an ordinary message."""
-        return self._head[_BARE_HEAD : _BARE_HEAD + 4].strip().decode()
+        first = self._head.partition(_END)[0]
+        return first[_BARE_HEAD + 1 : _BARE_HEAD + 4].decode()
 
     @property
     def headers(self) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The same two actors on each of Dramatiq's brokers, all with orjson."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dramatiq
@@ -12,8 +12,8 @@ from benchmarks.brokers.marks import of_this_process
 from brokers import JetStreamBroker
 from brokers.encoding import ENCODER
 
-_MAKERS = {
-    "nats": lambda url: JetStreamBroker(url),
+_MAKERS: dict[str, Callable[[str], dramatiq.Broker]] = {
+    "nats": JetStreamBroker,
     "redis": lambda url: RedisBroker(url=url),
     "rabbitmq": lambda url: RabbitmqBroker(url=url),
 }

@@ -7,6 +7,7 @@ the others' as ratios.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Self, cast
 
 from benchmarks.brokers.contenders import OURS, PEERS, Contender, serving
 from benchmarks.brokers.marks import Marks
@@ -68,7 +69,7 @@ class Arena:
         )
         self.server = server
 
-    def __enter__(self) -> "Arena":
+    def __enter__(self) -> Self:
         """Start the workers, and wait until they work."""
         self.worker.start()
         self.produce("one_by_one", 100)
@@ -114,8 +115,6 @@ class Producer:
     """A process that enqueues what it is told to."""
 
     def __init__(self, app: str, env: Mapping[str, str]) -> None:
-        import os
-
         self._child = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", "benchmarks.brokers.producer", app],
             stdin=subprocess.PIPE,
@@ -127,12 +126,10 @@ class Producer:
 
     def order(self, what: str, jobs: int) -> dict[str, float]:
         """Return what it answers once it has done so."""
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
-        print(
-            json.dumps({"do": what, "jobs": jobs}), file=self._child.stdin, flush=True
-        )
-        answer: dict[str, float] = json.loads(self._child.stdout.readline())
+        child = self._child
+        orders, answers = cast("IO[str]", child.stdin), cast("IO[str]", child.stdout)
+        print(json.dumps({"do": what, "jobs": jobs}), file=orders, flush=True)
+        answer: dict[str, float] = json.loads(answers.readline())
         return answer
 
     def close(self) -> None:
@@ -143,10 +140,12 @@ class Producer:
 @contextmanager
 def arena(contender: Contender) -> Iterator[Arena]:
     """Start a contender, and end it."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        with serving(contender.server, Path(folder)) as (url, server):
-            with Arena(contender, Path(folder), server, url) as ready:
-                yield ready
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        serving(contender.server, Path(folder)) as (url, server),
+        Arena(contender, Path(folder), server, url) as ready,
+    ):
+        yield ready
 
 
 def measured(contender: Contender) -> dict[str, Any]:
