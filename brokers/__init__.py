@@ -1,13 +1,18 @@
 """A Dramatiq broker over NATS JetStream; knows nothing of batches."""
 
+from brokers.dead_letters import DeadLetter
 from brokers.delivery import Delivery, current_delivery
-from brokers.errors import MessageTooLarge
+from brokers.errors import LetterNotFound, MessageTooLarge
 from brokers.jetstream import JetStreamBroker
+from brokers.letters import DeadLetters
 from brokers.topology import Route
 
 __all__ = [
+    "DeadLetter",
+    "DeadLetters",
     "Delivery",
     "JetStreamBroker",
+    "LetterNotFound",
     "MessageTooLarge",
     "Route",
     "current_delivery",

@@ -27,6 +27,7 @@ class Delivery:
         deliveries: How often it was delivered, this time included; counts postponed
             and requeued deliveries as well as crashes.
         sequence: Its place in the stream.
+        subject: What it was published to; `""` where nobody told.
         identity: Unlike `sequence` alone, never used again for another message.
         pending: How many more the server had for the same consumer.
         is_over: Whether the actor has returned or raised.
@@ -47,6 +48,7 @@ class Delivery:
         "reply",
         "sequence",
         "settled",
+        "subject",
     )
 
     def __init__(self, queue: str, reply: str, patience_s: float | None) -> None:
@@ -55,6 +57,7 @@ class Delivery:
         first = 2 if len(tokens) < 11 else 4
         self.queue = queue
         self.reply = reply
+        self.subject = ""
         self.deliveries = int(tokens[first + 2])
         self.sequence = int(tokens[first + 3])
         self.pending = int(tokens[first + 6])

@@ -19,13 +19,21 @@ from dramatiq.middleware import Middleware, default_middleware
 
 from brokers.bulk import store_fresh
 from brokers.connection import Connection
-from brokers.consumer import NAK, JetStreamConsumer, Settling, opened
+from brokers.consumer import (
+    NAK,
+    AnyMessage,
+    JetStreamConsumer,
+    Settling,
+    opened,
+)
 from brokers.contents import Contents
+from brokers.dead_letters import default_ttl_ms
 from brokers.delays import delayed
 from brokers.delivery import Delivery, current_delivery
 from brokers.hook_tables import HookedBroker
 from brokers.in_flight import InFlight
 from brokers.intake import Buffer, Intake, Source
+from brokers.letters import DeadLetters
 from brokers.link import Link
 from brokers.publishing import Outgoing, Publisher
 from brokers.pulls import Pulls
@@ -55,6 +63,9 @@ class JetStreamBroker(HookedBroker):
             life for this long.
         max_deliveries: A message delivered more often becomes a dead letter; being
             postponed or requeued counts too. None means never.
+        dead_message_ttl: In milliseconds, how long dead letters are kept, where
+            neither the message's nor its actor's option of this name says so. None:
+            the environment's `dramatiq_dead_message_ttl`, or else seven days.
         tls: For `tls://` URLs, where the system's defaults do not do.
         credentials: The path of a `.creds` file.
         duplicate_window_s: For how long the server knows a message id.
@@ -71,6 +82,7 @@ class JetStreamBroker(HookedBroker):
         replicas: int = 1,
         ack_wait_ms: int = 60_000,
         max_deliveries: int | None = None,
+        dead_message_ttl: int | None = None,
         tls: ssl.SSLContext | None = None,
         credentials: str | None = None,
         duplicate_window_s: float = 600,
@@ -88,6 +100,9 @@ class JetStreamBroker(HookedBroker):
         self._publish_timeout_s = publish_timeout_s
         self._contents = Contents(self._connected_link, self._topology)
         self._max_deliveries = max_deliveries
+        self._dead_message_ttl = (
+            default_ttl_ms() if dead_message_ttl is None else dead_message_ttl
+        )
         self._in_flight: tuple[Link, InFlight] | None = None
         self._rings: dict[str, tuple[Link, Source]] = {}
 
@@ -216,7 +231,9 @@ class JetStreamBroker(HookedBroker):
         opened(link, source)
         if route.by_tenant:
             self._rings[queue_name] = (link, source)
-        settling = Settling(route, self._publisher, in_flight, self._max_deliveries)
+        settling = Settling(
+            route, self._publisher, in_flight, self._max_deliveries, self._dead_ttl_ms
+        )
         return JetStreamConsumer(link, source, buffer, settling, timeout / 1000)
 
     def stored(self, queue_name: str) -> dict[str, int]:
@@ -266,6 +283,22 @@ class JetStreamBroker(HookedBroker):
             BrokerConnectionError: The server did not answer.
         """
         self._contents.join(queue_name, None if timeout is None else timeout / 1000)
+
+    def dead_letters(self, queue_name: str | None = None) -> DeadLetters:
+        """Return the dead letters of a queue, or of all; asks nobody yet."""
+        return DeadLetters(
+            self._connected_link, self._publisher, self._topology, queue_name
+        )
+
+    def _dead_ttl_ms(self, message: AnyMessage | None) -> int:
+        """Return how long this message is kept when it is dead."""
+        if message is None:
+            return self._dead_message_ttl
+        actor = self.actors.get(message.actor_name)
+        found = message.options.get("dead_message_ttl")
+        if found is None and actor is not None:
+            found = actor.options.get("dead_message_ttl")
+        return self._dead_message_ttl if found is None else int(found)
 
     def _connected_link(self) -> Link:
         link = self._connection.link()

@@ -13,8 +13,6 @@ STREAM_NOT_FOUND = 10059
 CONSUMER_NOT_FOUND = 10014
 #: The stream of dead letters; shared by all queues.
 DEAD_STREAM = "dead-letters"
-#: How long dead letters are kept.
-DEAD_DAYS = 7
 #: A tenant's consumer is gone after this long without a pull.
 IDLE_TENANT_S = 3600
 
@@ -201,7 +199,10 @@ class Topology:
                 "subjects": ["dead.>"],
                 "retention": "limits",
                 "discard": "old",
-                "max_age": DEAD_DAYS * 86_400 * 10**9,
+                # Each letter has its own time, which may be longer than another's.
+                "max_age": 0,
+                "allow_msg_ttl": True,
+                "allow_direct": True,
             }
         return common | {
             "subjects": self._subjects(stream),
@@ -257,8 +258,9 @@ def _merged(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any] | N
         for key in (
             "allow_atomic",
             "allow_batched",
-            "allow_msg_ttl",
+            "allow_direct",
             "allow_msg_schedules",
+            "allow_msg_ttl",
         )
         if wanted.get(key) and not found.get(key)
     }
@@ -266,6 +268,8 @@ def _merged(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any] | N
     lacking = [one for one in wanted["subjects"] if one not in subjects]
     if lacking:
         needed["subjects"] = subjects + lacking
+    if wanted.get("max_age") == 0 != found.get("max_age", 0):
+        needed["max_age"] = 0
     if wanted.get("duplicate_window", 0) > found.get("duplicate_window", 0):
         needed["duplicate_window"] = wanted["duplicate_window"]
     return found | needed if needed else None
