@@ -3,6 +3,7 @@
 from brokers.dead_letters import DeadLetter
 from brokers.delivery import Delivery, current_delivery
 from brokers.errors import LetterNotFound, MessageTooLarge
+from brokers.figures import QueueFigures
 from brokers.jetstream import JetStreamBroker
 from brokers.letters import DeadLetters
 from brokers.topology import Route
@@ -14,6 +15,7 @@ __all__ = [
     "JetStreamBroker",
     "LetterNotFound",
     "MessageTooLarge",
+    "QueueFigures",
     "Route",
     "current_delivery",
 ]

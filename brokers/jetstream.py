@@ -30,6 +30,7 @@ from brokers.contents import Contents
 from brokers.dead_letters import default_ttl_ms
 from brokers.delays import delayed
 from brokers.delivery import Delivery, current_delivery
+from brokers.figures import Figures, QueueFigures, TenantClass
 from brokers.hook_tables import HookedBroker
 from brokers.in_flight import InFlight
 from brokers.intake import Buffer, Intake, Source
@@ -253,6 +254,22 @@ class JetStreamBroker(HookedBroker):
             BrokerConnectionError: The server did not answer.
         """
         return self._contents.counts(queue_name)
+
+    def figures(
+        self, queue_name: str, *, tenant_class: TenantClass | None = None
+    ) -> QueueFigures:
+        """Return how much the queue holds, and how it moves.
+
+        Args:
+            queue_name: The queue; it need not exist.
+            tenant_class: Names the class of a tenant with so many messages; without
+                it tenants are not classed, which asks the server less.
+
+        Raises:
+            BrokerConnectionError: The server did not answer.
+        """
+        figures = Figures(self._connected_link, self._topology)
+        return figures.of(queue_name, tenant_class)
 
     def flush(self, queue_name: str) -> None:
         """Drop the queue's messages: ready, in flight, delayed and dead.

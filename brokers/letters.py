@@ -8,6 +8,7 @@ In a cluster a page may come from a server that is a moment behind.
 import asyncio
 import json
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 from brokers.dead_letters import DeadLetter
@@ -23,6 +24,8 @@ PAGE_BYTES = 4_000_000
 #: JetStream's numbers for *no such message* and *the message was not deleted*.
 MESSAGE_NOT_FOUND = 10037
 NOT_DELETED = 10057
+
+Which = Iterable[int | DeadLetter] | None
 
 
 class DeadLetters:
@@ -84,52 +87,58 @@ class DeadLetters:
             raise LetterNotFound(f"There is no dead letter {sequence}.")
         return found[0]
 
-    def replay(self, sequences: Iterable[int] | None = None) -> int:
+    def replay(self, letters: Which = None) -> int:
         """Send letters back to where they came from; return how many.
 
-        Their bytes are stored durably first, then the letters are removed. After a
-        crash between the two the same call delivers a message a second time at most:
-        within the duplicate window not even that. A message that had used up its
-        retries is tried once; when it dies again it is a new letter.
+        Their bytes are stored durably first, then the letters are removed, page by
+        page. After a crash between the two the same call delivers a message a second
+        time at most; within the duplicate window not even that. A message that had
+        used up its retries is tried once; when it dies again it is a new letter.
 
         Args:
-            sequences: Which; none for all that are there now.
+            letters: Which, by sequence or as they were read; none for all that are
+                there now.
 
         Raises:
-            LetterNotFound: One of them is not there; those before it were replayed.
+            LetterNotFound: One of them is not there; others before it were replayed.
             RefusedError: A letter does not tell where it came from.
             BrokerConnectionError: Some are not confirmed; they stay letters.
         """
-        if sequences is not None:
-            pages: Iterable[list[DeadLetter]] = ([self.show(n)] for n in sequences)
-        else:
-            pages = self._pages()
         replayed = 0
-        for page in pages:
+        for page in self._chosen(letters):
             self._publisher.store([_outgoing(one) for one in page], reserve_bytes=0)
-            self._remove(one.sequence for one in page)
+            self._remove(page)
             replayed += len(page)
         return replayed
 
-    def drop(self, sequences: Iterable[int] | None = None) -> int:
+    def drop(self, letters: Which = None) -> int:
         """Remove letters for good; return how many.
 
         Args:
-            sequences: Which; none for all that are there now.
+            letters: Which, by sequence or as they were read; none for all that are
+                there now.
 
         Raises:
-            LetterNotFound: One of them is not there; those before it were dropped.
+            LetterNotFound: One of them is not there; others before it were dropped.
         """
-        if sequences is None:
+        if letters is None:
             link = self._ready_link()
             purge = {"filter": self._subject, "seq": _last(link) + 1}
             answer = link.run(link.api(f"STREAM.PURGE.{DEAD_STREAM}", purge))
             return int(answer["purged"])
         dropped = 0
-        for sequence in sequences:
-            self._remove([self.show(sequence).sequence])
-            dropped += 1
+        for page in self._chosen(letters):
+            self._remove(page)
+            dropped += len(page)
         return dropped
+
+    def _chosen(self, letters: Which) -> Iterator[list[DeadLetter]]:
+        if letters is None:
+            yield from self._pages()
+            return
+        known = (self.show(one) if isinstance(one, int) else one for one in letters)
+        while page := list(islice(known, PAGE)):
+            yield page
 
     def _pages(self) -> Iterator[list[DeadLetter]]:
         last, after = _last(self._ready_link()), 0
@@ -140,9 +149,9 @@ class DeadLetters:
             yield page
             after = page[-1].sequence
 
-    def _remove(self, sequences: Iterable[int]) -> None:
+    def _remove(self, page: list[DeadLetter]) -> None:
         link = self._connected()
-        link.run(_removed(link, sequences), timeout_s=30.0)
+        link.run(_removed(link, [one.sequence for one in page]), timeout_s=30.0)
 
     def _ready_link(self) -> Link:
         link = self._connected()
