@@ -55,13 +55,10 @@ def test_jobs_and_publishing_are_counted_and_timed(make_broker, work):
     work(broker)
     broker.join("default", timeout=10_000)
 
-    found = until(
-        lambda: (
-            (it := scraped(registry)).get(("jobs_skipped_total", "default", "work"))
-            and it
-        )
-    )
-    job = ("default", "work")
+    # Labels come in the order of their names: actor, queue.
+    job = ("work", "default")
+    until(lambda: scraped(registry).get(("jobs_skipped_total", *job)))
+    found = scraped(registry)
     assert found["jobs_processed_total", *job] == 6
     assert found["jobs_failed_total", *job] == 2
     assert found["jobs_retried_total", *job] == 1
