@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from models import chunk as rules
-from models.queries import control, fold, ledger, reopening, reports
+from models.queries import control, fold, ledger, publishing, reopening, reports
 from models.status import RecipientStatus
 from tests.factories import (
     claimed,
@@ -64,6 +64,11 @@ def test_who_was_left_out_is_open_again_and_counted_once(
     assert (batch["status"], batch["finished_at"]) == ("processing", None)
     assert batch["failed"] == int(folded)
     assert reopen(ledger_database, batch_id) is None
+    with ledger_database.transaction() as connection:
+        assert batch_id in publishing.batches_to_expand(connection, again_s=60)
+        plan = publishing.sealed_plan(connection, str(batch_id))
+        [page] = publishing.next_page(connection, plan, chunks=10)
+    assert (page.no, page.epoch) == (0, 1)
 
     held = claimed(ledger_database, batch_id)
     assert held.open == 0b11000
