@@ -167,7 +167,7 @@ def _outgoing(letter: DeadLetter) -> Outgoing:
         )
     # Of this letter and no other: the message's next death makes another letter.
     unique = f"replay.{letter.sequence}.{letter.died_at.timestamp():.6f}"
-    headers = {"Nats-Incoming-Id": unique}
+    headers = {"Nats-Msg-Id": unique}
     return Outgoing(letter.stream, letter.subject, letter.body, headers)
 
 
