@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -94,10 +95,12 @@ def _figures(
 
 
 def _table(look: list[dict[str, Any]]) -> Table:
-    table = Table("queue")
+    # So narrow that it fits into 80 columns.
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("queue", no_wrap=True)
     for name in _FIGURES:
-        title = name.replace("_per_s", "/s").replace("oldest_s", "oldest, s")
-        table.add_column(title.replace("_", " "), justify="right")
+        title = name.replace("_per_s", "/s").replace("_", " ")
+        table.add_column(title, justify="right", no_wrap=True)
     for one in look:
         table.add_row(one["queue"], *(f"{one[name]:,}" for name in _FIGURES))
     return table
