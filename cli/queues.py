@@ -100,7 +100,7 @@ def _table(look: list[dict[str, Any]]) -> Table:
     table.add_column("queue", no_wrap=True)
     for name in _FIGURES:
         title = name.replace("_per_s", "/s").replace("_", " ")
-        table.add_column(title, justify="right", no_wrap=True)
+        table.add_column(title, justify="right")
     for one in look:
-        table.add_row(one["queue"], *(f"{one[name]:,}" for name in _FIGURES))
+        table.add_row(one["queue"], *(f"{one[name]:,.0f}" for name in _FIGURES))
     return table
