@@ -114,8 +114,10 @@ class Metrics(Middleware):
     ) -> None:
         """Count the job, and observe how long it took."""
         labels = (message.queue_name, message.actor_name)
-        took_s = time.perf_counter() - self._times.job
-        self._job_seconds.labels(*labels).observe(took_s)
+        # Missing where another middleware refused the message before us.
+        began = self._times.__dict__.pop("job", None)
+        if began is not None:
+            self._job_seconds.labels(*labels).observe(time.perf_counter() - began)
         self._processed.labels(*labels).inc()
         if exception is not None:
             self._failed.labels(*labels).inc()

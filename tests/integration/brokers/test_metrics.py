@@ -7,7 +7,7 @@ import sys
 import dramatiq
 import pytest
 from dramatiq import Message
-from dramatiq.middleware import Middleware, Retries, SkipMessage
+from dramatiq.middleware import Middleware, MiddlewareError, Retries, SkipMessage
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -29,11 +29,13 @@ def scraped(registry):
 
 
 class Skipping(Middleware):
-    """Skips what asks for it."""
+    """Skips or refuses what asks for it."""
 
     def before_process_message(self, broker, message):
         if message.options.get("skip"):
             raise SkipMessage
+        if message.options.get("refuse"):
+            raise MiddlewareError
 
 
 def test_jobs_and_publishing_are_counted_and_timed(make_broker, work):
@@ -51,20 +53,23 @@ def test_jobs_and_publishing_are_counted_and_timed(make_broker, work):
 
     for what in ("do", "do", "fail", "again"):
         broker.enqueue(Message("default", "work", (what,), {}, {}))
-    broker.enqueue(Message("default", "work", ("do",), {}, {"skip": True}))
+    for wish in ("skip", "refuse"):
+        options = {wish: True, "max_retries": 0}
+        broker.enqueue(Message("default", "work", ("do",), {}, options))
     work(broker)
     broker.join("default", timeout=10_000)
 
     # Labels come in the order of their names: actor, queue.
     job = ("work", "default")
     until(lambda: scraped(registry).get(("jobs_skipped_total", *job)))
+    until(lambda: scraped(registry).get(("jobs_failed_total", *job)) == 3)
     found = scraped(registry)
-    assert found["jobs_processed_total", *job] == 6
-    assert found["jobs_failed_total", *job] == 2
+    assert found["jobs_processed_total", *job] == 7
+    assert found["jobs_failed_total", *job] == 3
     assert found["jobs_retried_total", *job] == 1
     assert found["jobs_redelivered_total", *job] == 1
     assert found["job_seconds_count", *job] == 6
-    assert found["publish_seconds_count", "default"] == 6
+    assert found["publish_seconds_count", "default"] == 7
     assert 0 < found["publish_seconds_sum", "default"] < 60
 
 
