@@ -81,6 +81,8 @@ class Metrics(Middleware):
             registry=registry,
         )
         self._times = threading.local()
+        # Looking a label up costs more than counting.
+        self._known: dict[tuple[str, str], tuple[Histogram, Counter]] = {}
 
     def before_enqueue(
         self, broker: Broker, message: Message[Any], delay: int | None
@@ -113,18 +115,26 @@ class Metrics(Middleware):
         exception: BaseException | None = None,
     ) -> None:
         """Count the job, and observe how long it took."""
-        labels = (message.queue_name, message.actor_name)
+        job_seconds, processed = self._ended(message.queue_name, message.actor_name)
         # Missing where another middleware refused the message before us.
         began = self._times.__dict__.pop("job", None)
         if began is not None:
-            self._job_seconds.labels(*labels).observe(time.perf_counter() - began)
-        self._processed.labels(*labels).inc()
+            job_seconds.observe(time.perf_counter() - began)
+        processed.inc()
         if exception is not None:
-            self._failed.labels(*labels).inc()
+            self._failed.labels(message.queue_name, message.actor_name).inc()
 
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
         """Count the job as skipped."""
         self._skipped.labels(message.queue_name, message.actor_name).inc()
+
+    def _ended(self, queue: str, actor: str) -> tuple[Histogram, Counter]:
+        known = self._known.get((queue, actor))
+        if known is None:
+            labels = (queue, actor)
+            known = self._job_seconds.labels(*labels), self._processed.labels(*labels)
+            self._known[labels] = known
+        return known
 
 
 def by_backlog(tenant: str, stored: int) -> str:  # noqa: ARG001 - another class may look at the name
