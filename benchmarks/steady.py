@@ -75,13 +75,17 @@ class _Drive:
         begun = told_at = time.perf_counter()
         told = 0
         while (now := time.perf_counter()) < begun + seconds:
+            # Before anything is told: a batch that was just made took its time.
+            self._look()
             if now >= begun + len(self.marks) * seconds / parts:
                 self.marks.append(self._mark())
             if now - told_at >= _TELL_EVERY_S:
                 self._tell((self.through - told) / (now - told_at))
                 told_at, told = now, self.through
-            self._keep_busy()
+            if len(self.running) < _AHEAD:
+                self._send_another()
             time.sleep(_ASK_EVERY_S)
+        self._look()
         self.marks.append(self._mark())
 
     def cpu_s(self) -> dict[str, float]:
@@ -99,17 +103,18 @@ class _Drive:
         self.rates.append(round(per_s))
         self.say(f"{self.rates[-1]:>10,} recipients/s, {self.through:,} so far")
 
-    def _keep_busy(self) -> None:
+    def _look(self) -> None:
         for batch_id in tuple(self.running):
             row = self.house.batch(batch_id)
             self.batches[batch_id] = sum(row[str(name)] for name in OUTCOMES)
             if row["finished_at"] is not None:
                 self.running.remove(batch_id)
-        if len(self.running) < _AHEAD:
-            batch_id = self.house.fill(self.recipients)
-            self.house.queue(batch_id)
-            self.batches[batch_id] = 0
-            self.running.add(batch_id)
+
+    def _send_another(self) -> None:
+        batch_id = self.house.fill(self.recipients)
+        self.house.queue(batch_id)
+        self.batches[batch_id] = 0
+        self.running.add(batch_id)
 
 
 def steady(
