@@ -142,11 +142,14 @@ def _nats(settings: Settings) -> str:
     if health.stored_bytes is None:
         raise BatchSenderError(
             "NATS runs without JetStream; start it with `jetstream` in its"
-            " configuration, and let our account use it."
+            " configuration, and let our account use it. If its disk was full, make"
+            " room and start it again."
         )
     if health.is_full:
         raise BatchSenderError(
-            "JetStream's storage is full; give the account more, or remove streams."
+            "NATS takes no messages, its storage is full; give it room on its disk,"
+            " raise its limit (max_file_store, or the account's), or remove what is"
+            " not ours. Batches that wait go on by themselves then."
         )
     return f"version {version}, JetStream holds {health.stored_bytes / 1e6:,.1f} MB"
 
