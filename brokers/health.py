@@ -2,15 +2,17 @@
 
 import asyncio
 import secrets
+import ssl
 from dataclasses import dataclass
 
-import nats
-from nats.aio.client import Client
 from nats.errors import Error
 from nats.js.api import AccountInfo
 from nats.js.errors import ServiceUnavailableError
 
+from brokers.client import Client
 from brokers.errors import UnavailableError
+from brokers.logins import silence
+from brokers.servers import ServerOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,29 +39,38 @@ class ServerHealth:
         return self.refuses or self.stored_bytes > 0.95 * self.most_bytes
 
 
-def server_health(servers: list[str], *, timeout_s: float = 2.0) -> ServerHealth:
+def server_health(
+    servers: str,
+    *,
+    tls: ssl.SSLContext | None = None,
+    credentials: str | None = None,
+    timeout_s: float = 2.0,
+) -> ServerHealth:
     """Ask one of the servers, over a connection of its own.
 
     One message is stored in a stream of its own, which is removed again: a server's
     own limit, or its full disk, is told to nobody before it refuses.
+    Servers and login are given as to `JetStreamBroker`.
 
     Raises:
         UnavailableError: None answers, or the user is refused.
     """
+    options = ServerOptions(tuple(servers.split(",")), "health", tls, credentials)
     try:
-        return asyncio.run(_asked(servers, timeout_s))
+        return asyncio.run(_asked(options, timeout_s))
     except (OSError, Error, TimeoutError) as error:
-        raise UnavailableError(f"NATS does not answer ({error}).") from error
+        raise UnavailableError(silence(error)) from error
 
 
-async def _asked(servers: list[str], timeout_s: float) -> ServerHealth:
-    client = await nats.connect(
-        servers,
-        connect_timeout=timeout_s,
-        allow_reconnect=False,
-        max_reconnect_attempts=0,
-        error_cb=_ignore,
-    )
+async def _asked(options: ServerOptions, timeout_s: float) -> ServerHealth:
+    once = {
+        "connect_timeout": timeout_s,
+        "allow_reconnect": False,
+        "max_reconnect_attempts": 0,
+        "error_cb": _ignore,
+    }
+    client = Client()
+    await client.connect(**options.for_client() | once)
     try:
         version = client.connected_server_version
         account = await _account(client, timeout_s)

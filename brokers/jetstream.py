@@ -68,9 +68,12 @@ class JetStreamBroker(HookedBroker):
             neither the message's nor its actor's option of this name says so. None:
             the environment's `dramatiq_dead_message_ttl`, or else seven days.
         tls: For `tls://` URLs, where the system's defaults do not do.
-        credentials: The path of a `.creds` file.
+        credentials: The path of a `.creds` file; read at each login.
+        nkey_seed: The seed of a user's NKey. A user and password or a token belong
+            into the URL.
         duplicate_window_s: For how long the server knows a message id.
-        publish_timeout_s: How long to try to store messages without progress.
+        publish_timeout_s: How long to try to store messages without progress. A
+            cluster that lost a node needs up to 20 s.
     """
 
     def __init__(
@@ -86,14 +89,17 @@ class JetStreamBroker(HookedBroker):
         dead_message_ttl: int | None = None,
         tls: ssl.SSLContext | None = None,
         credentials: str | None = None,
+        nkey_seed: str | None = None,
         duplicate_window_s: float = 600,
-        publish_timeout_s: float = 10,
+        publish_timeout_s: float = 30,
     ) -> None:
         given = [m() for m in default_middleware] if middleware is None else middleware
         # In front of all others, so that their hooks know the delivery.
         super().__init__([WorkerHooks(self._give_back), *given])
         urls = servers.split(",") if isinstance(servers, str) else servers
-        options = ServerOptions(tuple(urls), f"dramatiq-{namespace}", tls, credentials)
+        options = ServerOptions(
+            tuple(urls), f"dramatiq-{namespace}", tls, credentials, nkey_seed
+        )
         settings = Settings(namespace, replicas, ack_wait_ms / 1000, duplicate_window_s)
         self._topology = Topology(settings, routes)
         self._connection = Connection(options)

@@ -11,6 +11,8 @@ from brokers.link import Link
 #: JetStream's numbers for *no such stream* and *no such consumer*.
 STREAM_NOT_FOUND = 10059
 CONSUMER_NOT_FOUND = 10014
+#: JetStream's number for a consumer that exists and cannot be made like this.
+NOT_CHANGEABLE = 10012
 #: The stream of dead letters; shared by all queues.
 DEAD_STREAM = "dead-letters"
 #: A tenant's consumer is gone after this long without a pull.
@@ -174,18 +176,20 @@ class Topology:
             UnavailableError: JetStream did not answer.
         """
         name = route.consumer_name(tenant)
-        body = {
-            "stream_name": route.stream,
-            "config": self._consumer_config(route, tenant, name),
-            "action": "",
-        }
+        config = self._consumer_config(route, tenant, name)
+        body = {"stream_name": route.stream, "config": config, "action": ""}
         subject = f"CONSUMER.CREATE.{route.stream}.{name}.{route.filter(tenant)}"
         try:
             await link.api(subject, body)
         except ApiError as error:
-            if error.err_code != STREAM_NOT_FOUND:
+            if error.err_code == STREAM_NOT_FOUND:
+                await self.ensure_stream(link, route.stream)
+            elif error.err_code == NOT_CHANGEABLE and tenant:
+                # It was made for fewer replicas. It keeps its storage, and grows with
+                # its stream; the tenant's next one is as it should be.
+                config["mem_storage"] = not config["mem_storage"]
+            else:
                 raise
-            await self.ensure_stream(link, route.stream)
             await link.api(subject, body)
 
     def _stream_config(self, stream: str) -> dict[str, Any]:
@@ -264,6 +268,9 @@ def _merged(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any] | N
         )
         if wanted.get(key) and not found.get(key)
     }
+    # Never fewer: another program may want them.
+    if wanted["num_replicas"] > found.get("num_replicas", 1):
+        needed["num_replicas"] = wanted["num_replicas"]
     subjects = found.get("subjects") or []
     lacking = [one for one in wanted["subjects"] if one not in subjects]
     if lacking:

@@ -131,11 +131,13 @@ def _postgres(settings: Settings) -> str:
 
 def _nats(settings: Settings) -> str:
     try:
-        health = server_health(settings.nats_url.split(","))
+        health = server_health(
+            settings.nats_url,
+            tls=settings.nats_tls,
+            credentials=settings.nats_credentials or None,
+        )
     except UnavailableError as error:
-        raise NeighbourUnavailableError(
-            "NATS does not answer or refuses the user; check NATS_URL and the server."
-        ) from error
+        raise NeighbourUnavailableError(f"{error} See NATS_URL.") from error
     version = ".".join(map(str, health.version))
     if health.version < _NATS:
         raise BatchSenderError(f"NATS {version} is too old; use 2.14 or newer.")
