@@ -11,12 +11,14 @@ from collections.abc import Iterable, Sequence
 from queue import SimpleQueue
 from typing import Any
 
+from dramatiq.actor import Actor
 from dramatiq.broker import Consumer
 from dramatiq.common import q_name
 from dramatiq.errors import BrokerConnectionError, QueueNotFound
 from dramatiq.message import Message, get_encoder
 from dramatiq.middleware import Middleware, default_middleware
 
+from brokers.batching import Batching, BatchingConsumer, Gathering
 from brokers.bulk import store_fresh
 from brokers.connection import Connection
 from brokers.consumer import (
@@ -95,7 +97,8 @@ class JetStreamBroker(HookedBroker):
     ) -> None:
         given = [m() for m in default_middleware] if middleware is None else middleware
         # In front of all others, so that their hooks know the delivery.
-        super().__init__([WorkerHooks(self._give_back), *given])
+        self._batching = Batching()
+        super().__init__([WorkerHooks(self._give_back, self._batching), *given])
         urls = servers.split(",") if isinstance(servers, str) else servers
         options = ServerOptions(
             tuple(urls), f"dramatiq-{namespace}", tls, credentials, nkey_seed
@@ -119,6 +122,15 @@ class JetStreamBroker(HookedBroker):
         A second time does nothing; using the broker afterwards connects again.
         """
         self._connection.close()
+
+    def declare_actor(self, actor: Actor[Any, Any]) -> None:
+        """Note that workers have the actor; the same name again replaces it.
+
+        Raises:
+            ValueError: Its options make no sense to the broker.
+        """
+        self._batching.note(actor)
+        super().declare_actor(actor)
 
     def declare_queue(self, queue_name: str) -> None:
         """Note that workers consume the queue; a second time does nothing."""
@@ -220,7 +232,8 @@ class JetStreamBroker(HookedBroker):
         Args:
             queue_name: A declared queue.
             prefetch: At most so many messages are handed out and not settled; those
-                of an earlier consumer of the queue count.
+                of an earlier consumer of the queue count. Batched actors raise it,
+                so that their batches can fill.
             timeout: In milliseconds, how long the iterator waits for a message.
 
         Raises:
@@ -231,7 +244,8 @@ class JetStreamBroker(HookedBroker):
             raise QueueNotFound(queue_name)
         link = self._connected_link()
         route, in_flight = self._topology.route(queue_name), self._held(link)
-        limit = min(prefetch, route.max_in_flight or prefetch)
+        limit = max(prefetch, self._batching.places(queue_name))
+        limit = min(limit, route.max_in_flight or limit)
         buffer: Buffer = SimpleQueue()
         intake = Intake(link, self._topology, route, in_flight, buffer, limit)
         source: Source = Ring(intake) if route.by_tenant else Pulls(intake)
@@ -241,7 +255,10 @@ class JetStreamBroker(HookedBroker):
         settling = Settling(
             route, self._publisher, in_flight, self._max_deliveries, self._dead_ttl_ms
         )
-        return JetStreamConsumer(link, source, buffer, settling, timeout / 1000)
+        parts = (link, source, buffer, settling, timeout / 1000)
+        if rules := self._batching.of_queue(queue_name):
+            return BatchingConsumer(*parts, gathering=Gathering(rules, limit))
+        return JetStreamConsumer(*parts)
 
     def stored(self, queue_name: str) -> dict[str, int]:
         """Return how many messages are stored by tenant, in flight or not.
