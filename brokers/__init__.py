@@ -1,5 +1,6 @@
 """A Dramatiq broker over NATS JetStream; knows nothing of batches."""
 
+from brokers.batching import BatchedMessage
 from brokers.dead_letters import DeadLetter
 from brokers.delivery import Delivery, current_delivery
 from brokers.errors import LetterNotFound, MessageTooLarge
@@ -9,6 +10,7 @@ from brokers.letters import DeadLetters
 from brokers.topology import Route
 
 __all__ = [
+    "BatchedMessage",
     "DeadLetter",
     "DeadLetters",
     "Delivery",

@@ -39,7 +39,7 @@ class Contents:
         Without tenants all are under `""`. Waiting for their time they do not count.
         """
         route = self._topology.route(queue_name)
-        found, _ = self._count(route.stream, route.filter())
+        found, _ = self._ready(route)
         counts: dict[str, int] = {} if route.by_tenant else {"": 0}
         for subject, count in found.items():
             tenant = route.tenant_of(subject)
@@ -57,7 +57,7 @@ class Contents:
         """Drop the queue's messages: ready, in flight, delayed and dead."""
         route, link = self._topology.route(queue_name), self._connected()
         for stream, subject in (
-            (route.stream, route.filter()),
+            *((route.stream, one.filter()) for one in route.classes),
             (route.stream, f"{route.delayed}.>"),
             (DEAD_STREAM, route.dead),
         ):
@@ -86,10 +86,22 @@ class Contents:
         """Return the ready and the delayed messages at one and the same moment."""
         while True:
             waiting, before = self._count(route.stream, f"{route.delayed}.>")
-            ready, after = self._count(route.stream, route.filter())
+            ready, after = self._ready(route)
             # Whatever moved between the two looks was published anew.
             if before == after:
                 return sum(ready.values()), sum(waiting.values())
+
+    def _ready(self, route: Route) -> tuple[dict[str, int], int]:
+        """Return the queue's messages by subject, all at one and the same moment."""
+        if route.max_priority is None:
+            return self._count(route.stream, route.filter())
+        subjects = {one.subject for one in route.classes}
+        while True:
+            lowest, before = self._count(route.stream, route.subject)
+            others, after = self._count(route.stream, f"{route.subject}.*")
+            if before == after:
+                found = lowest | others
+                return {one: found[one] for one in subjects & found.keys()}, after
 
     def _count(self, stream: str, subjects: str) -> tuple[dict[str, int], int]:
         link = self._connected()

@@ -38,6 +38,7 @@ from brokers.in_flight import InFlight
 from brokers.intake import Buffer, Intake, Source
 from brokers.letters import DeadLetters
 from brokers.link import Link
+from brokers.priorities import Lanes, class_of
 from brokers.publishing import Outgoing, Publisher
 from brokers.pulls import Pulls
 from brokers.ring import Ring
@@ -76,6 +77,9 @@ class JetStreamBroker(HookedBroker):
         duplicate_window_s: For how long the server knows a message id.
         publish_timeout_s: How long to try to store messages without progress. A
             cluster that lost a node needs up to 20 s.
+        max_priority: Messages of queues without a route may have a `broker_priority`
+            from 0 to this, 1 to 9; all processes need the same. None means that the
+            option is not looked at.
     """
 
     def __init__(
@@ -94,6 +98,7 @@ class JetStreamBroker(HookedBroker):
         nkey_seed: str | None = None,
         duplicate_window_s: float = 600,
         publish_timeout_s: float = 30,
+        max_priority: int | None = None,
     ) -> None:
         given = [m() for m in default_middleware] if middleware is None else middleware
         # In front of all others, so that their hooks know the delivery.
@@ -103,7 +108,9 @@ class JetStreamBroker(HookedBroker):
         options = ServerOptions(
             tuple(urls), f"dramatiq-{namespace}", tls, credentials, nkey_seed
         )
-        settings = Settings(namespace, replicas, ack_wait_ms / 1000, duplicate_window_s)
+        settings = Settings(
+            namespace, replicas, ack_wait_ms / 1000, duplicate_window_s, max_priority
+        )
         self._topology = Topology(settings, routes)
         self._connection = Connection(options)
         self._publisher = Publisher(self._connection, self._topology, publish_timeout_s)
@@ -159,11 +166,13 @@ class JetStreamBroker(HookedBroker):
 
         Raises:
             MessageTooLarge: The server would not take it; nothing was sent.
-            ValueError: The queue's route needs an option that the message lacks.
+            ValueError: The queue's route needs an option that the message lacks, or
+                has no such priority.
             BrokerConnectionError: It was not confirmed in time.
         """
         self.emit_before("enqueue", message, delay)
         route = self._topology.route(q_name(message.queue_name))
+        route = class_of(message, route, self.actors)
         outgoing = _outgoing(message, route, secrets.token_hex(12))
         if delay:
             outgoing = delayed(outgoing, route, delay)
@@ -195,7 +204,8 @@ class JetStreamBroker(HookedBroker):
 
         Raises:
             MessageTooLarge: The server would not take one; nothing was sent.
-            ValueError: A route needs an option that a message lacks.
+            ValueError: A route needs an option that a message lacks, or has no such
+                priority; nothing was sent.
             BrokerConnectionError: Some were not confirmed in time; the same call
                 with the same ids may be repeated.
         """
@@ -209,8 +219,11 @@ class JetStreamBroker(HookedBroker):
             name: self._topology.route(q_name(name))
             for name in {message.queue_name for message in messages}
         }
+        actors = self.actors
         outgoing = [
-            _outgoing(message, routes[message.queue_name], one)
+            _outgoing(
+                message, class_of(message, routes[message.queue_name], actors), one
+            )
             for message, one in zip(messages, ids, strict=True)
         ]
         if dedup_ids or atomic:
@@ -233,7 +246,7 @@ class JetStreamBroker(HookedBroker):
             queue_name: A declared queue.
             prefetch: At most so many messages are handed out and not settled; those
                 of an earlier consumer of the queue count. Batched actors raise it,
-                so that their batches can fill.
+                so that their batches can fill, and priorities by one for each class.
             timeout: In milliseconds, how long the iterator waits for a message.
 
         Raises:
@@ -245,10 +258,11 @@ class JetStreamBroker(HookedBroker):
         link = self._connected_link()
         route, in_flight = self._topology.route(queue_name), self._held(link)
         limit = max(prefetch, self._batching.places(queue_name))
+        limit += route.max_priority or 0
         limit = min(limit, route.max_in_flight or limit)
         buffer: Buffer = SimpleQueue()
         intake = Intake(link, self._topology, route, in_flight, buffer, limit)
-        source: Source = Ring(intake) if route.by_tenant else Pulls(intake)
+        source = _source(intake)
         opened(link, source)
         if route.by_tenant:
             self._rings[queue_name] = (link, source)
@@ -370,6 +384,12 @@ class JetStreamBroker(HookedBroker):
             # In a forked child the ring is the parent's.
             if link is self._connection.link():
                 link.call(ring.notice, frozenset(some))
+
+
+def _source(intake: Intake) -> Source:
+    if intake.route.by_tenant:
+        return Ring(intake)
+    return Lanes(intake) if intake.route.max_priority else Pulls(intake)
 
 
 def _keep_current() -> None:

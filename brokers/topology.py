@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from brokers.errors import ApiError, RefusedError
@@ -20,6 +21,8 @@ IDLE_TENANT_S = 3600
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+")
 _FIELD = re.compile(r"\{(\w+)\}")
+#: The highest priority that there is.
+MAX_PRIORITY = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,8 @@ class Route:
             worker; none trusts it as long as its process lives.
         consumer_filter: What is consumed, where that is more than `subject`.
         publish_subject: What is published to, where that is less than `subject`.
+        max_priority: Messages have classes from 0 to this, at most 9, the higher ones
+            first; none means one class. Only for a queue of one subject.
     """
 
     queue: str
@@ -51,6 +56,30 @@ class Route:
     job_patience_s: float | None = None
     consumer_filter: str = ""
     publish_subject: str = ""
+    max_priority: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse classes where they cannot be.
+
+        Raises:
+            ValueError: They are too many, too few places are left for them, or the
+                queue has more than one subject.
+        """
+        if self.max_priority is None:
+            return
+        _check_priority(self.max_priority)
+        others = self.consumer_filter or self.publish_subject
+        if others or set(self.subject) & set("*>{"):
+            raise ValueError(f"Queue {self.queue} has many subjects, so no priorities.")
+        if 0 < self.max_in_flight <= self.max_priority:
+            raise ValueError(
+                f"Queue {self.queue} needs max_in_flight over {self.max_priority}."
+            )
+
+    @property
+    def classes(self) -> tuple["Route", ...]:
+        """Return the route of each priority class, from class 0; at least this one."""
+        return (self,) if self.max_priority is None else _classes(self)
 
     @property
     def by_tenant(self) -> bool:
@@ -104,6 +133,26 @@ class Route:
         return f"dead.{escaped(self.queue)}"
 
 
+@lru_cache
+def _classes(route: Route) -> tuple[Route, ...]:
+    # No queue's name has a tilde, so no other consumer has such a name.
+    name, highest = route.consumer_name(), route.max_priority or 0
+    return route, *(
+        replace(
+            route,
+            subject=f"{route.subject}.p{number}",
+            consumer=f"{name}~p{number}",
+            max_priority=None,
+        )
+        for number in range(1, highest + 1)
+    )
+
+
+def _check_priority(highest: int | None) -> None:
+    if highest is not None and not 1 <= highest <= MAX_PRIORITY:
+        raise ValueError(f"max_priority is 1 to {MAX_PRIORITY}, not {highest}.")
+
+
 def escaped(queue: str) -> str:
     """Return the queue's name as one token of a subject; can be undone."""
     return queue.replace(".", "=")
@@ -119,12 +168,22 @@ class Settings:
         ack_wait_s: After this long without a sign of life a message is delivered
             again.
         duplicate_window_s: For how long the server knows a message id.
+        max_priority: The classes of the queues without a route, as a route's.
     """
 
     namespace: str
     replicas: int
     ack_wait_s: float
     duplicate_window_s: float
+    max_priority: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse too many classes.
+
+        Raises:
+            ValueError: There are too many.
+        """
+        _check_priority(self.max_priority)
 
 
 class Topology:
@@ -140,7 +199,12 @@ class Topology:
         route = self._routes.get(queue)
         if route is None:
             name = self.settings.namespace
-            route = Route(queue, name, f"{name}.q.{escaped(queue)}")
+            route = Route(
+                queue,
+                name,
+                f"{name}.q.{escaped(queue)}",
+                max_priority=self.settings.max_priority,
+            )
             self._routes[queue] = route
         return route
 
@@ -229,7 +293,7 @@ class Topology:
         # A copy: other threads add routes.
         for route in list(self._routes.values()):
             if route.stream == stream != self.settings.namespace:
-                subjects.add(route.filter())
+                subjects.update(one.filter() for one in route.classes)
         return sorted(subjects)
 
     def _consumer_config(self, route: Route, tenant: str, name: str) -> dict[str, Any]:

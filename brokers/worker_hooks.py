@@ -15,6 +15,7 @@ from dramatiq.worker import Worker
 from brokers.batch_runs import work_on
 from brokers.batching import ACTOR_OPTIONS, Batching, singly
 from brokers.delivery import Delivery, delivery_of, set_current
+from brokers.priorities import OPTION
 
 
 class WorkerHooks(Middleware):
@@ -34,12 +35,7 @@ class WorkerHooks(Middleware):
     @property
     def actor_options(self) -> set[str]:
         """Return the options that the broker itself understands."""
-        return set(ACTOR_OPTIONS)
-
-    @property
-    def actor_options(self) -> set[str]:
-        """Return the broker's own option: how long dead letters live, in ms."""
-        return {"dead_message_ttl"}
+        return {*ACTOR_OPTIONS, OPTION, "dead_message_ttl"}
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Replace the work queue before any thread has seen it."""

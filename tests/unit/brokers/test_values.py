@@ -2,6 +2,7 @@
 
 import queue
 import sys
+from itertools import pairwise
 from types import SimpleNamespace
 
 import orjson
@@ -13,6 +14,7 @@ from brokers import JetStreamBroker, Route
 from brokers.delivery import Choice, Delivery
 from brokers.dispatch import routes, to_message
 from brokers.encoding import ENCODER
+from brokers.priorities import SHARE, Turns
 from brokers.worker_hooks import WorkQueue
 from models.jobs import ExpandBatch, RecordWebhook, SendChunk
 
@@ -153,3 +155,17 @@ def test_a_broker_connects_only_when_it_is_used():
     JetStreamBroker("nats://127.0.0.1:1").declare_queue("q")
 
     assert sys._current_frames().keys() == before
+
+
+@pytest.mark.parametrize("others", [{0}, {0, 1}, set(range(8))])
+def test_every_class_has_its_turn(others):
+    """Each within a share for each; the highest has all other turns."""
+    turns = Turns(9)
+
+    given = [turns.next(8, others) for _ in range(720)]
+
+    for one in others:
+        places = [place for place, other in enumerate(given) if other == one]
+        gaps = [b - a for a, b in pairwise([-1, *places])]
+        assert max(gaps) == SHARE * len(others)
+    assert given.count(8) == 720 * (SHARE - 1) // SHARE
