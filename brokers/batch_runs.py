@@ -12,15 +12,14 @@ from dramatiq.errors import RateLimitExceeded, Retry
 from dramatiq.middleware import SkipMessage
 from dramatiq.worker import WorkerThread
 
-from brokers.batching import BatchedMessage, MessageBatch
+from brokers.batching import BatchedMessage, singly
 from brokers.delivery import delivery_of, set_current
 
 
 def work_on(thread: WorkerThread, item: MessageProxy) -> None:
     """Do on this thread what is to be done with a batch, or with one message of it."""
-    messages = item.messages if isinstance(item, MessageBatch) else [item]
     try:
-        _Run(thread, [BatchedMessage(one) for one in messages]).go()
+        _Run(thread, [BatchedMessage(one) for one in singly([item])]).go()
     finally:
         thread.work_queue.task_done()
 

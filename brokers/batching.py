@@ -11,6 +11,7 @@ The messages are gathered between the consumer and the work queue, on the consum
 thread; the batch is one item of work. `brokers.batch_runs` says what is done with it.
 """
 
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -36,7 +37,8 @@ class Rule:
 
     Attributes:
         size: At most so many in one batch.
-        wait_s: A batch begins so long after its first message, full or not.
+        wait_s: A batch becomes work so long after its first message, full or not;
+            until a thread takes it, it goes on growing.
         key: Messages in one batch have the same value of this message option; none
             takes them as they come.
     """
@@ -157,29 +159,52 @@ class BatchedMessage:
 
 
 class MessageBatch(MessageProxy):
-    """Messages of one actor as one item of work.
+    """Messages of one actor as one item of work; grows until a thread takes it.
 
     Attributes:
-        messages: At least one.
-        due: When it begins at the latest, on the monotonic clock.
+        size: At most so many messages.
+        due: When it becomes work at the latest, on the monotonic clock.
+        is_taken: Whether a thread has it, or it was given back.
     """
 
-    def __init__(self, first: MessageProxy, due: float) -> None:
+    def __init__(self, first: MessageProxy, size: int, due: float) -> None:
         super().__init__(first._message)  # noqa: SLF001 - a proxy of the same message
-        self.messages = [first]
+        self.size = size
         self.due = due
         self.options = {}
+        self._messages = [first]
+        self._lock = threading.Lock()
+        self.is_taken = False
+
+    def add(self, message: MessageProxy) -> bool:
+        """Add a message, unless the batch is full or taken; tell whether it was."""
+        with self._lock:
+            if self.is_taken or self.is_full:
+                return False
+            self._messages.append(message)
+            return True
+
+    def take(self) -> list[MessageProxy]:
+        """Return the messages, from now on always the same."""
+        with self._lock:
+            self.is_taken = True
+            return self._messages
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether no more messages may come in."""
+        return len(self._messages) >= self.size
 
     def __str__(self) -> str:
         """Return its name for logs."""
-        return f"{len(self.messages)} messages of {self.actor_name}"
+        return f"{len(self._messages)} messages of {self.actor_name}"
 
 
 def singly(messages: Iterable[MessageProxy]) -> Iterator[MessageProxy]:
     """Yield the messages, those of batches one by one."""
     for message in messages:
         if isinstance(message, MessageBatch):
-            yield from message.messages
+            yield from message.take()
         else:
             yield message
 
@@ -198,31 +223,50 @@ class Gathering:
         # By actor, then by key. An actor's batches are due in the order of their
         # beginning, which is a dictionary's order.
         self._open: dict[str, dict[str, MessageBatch]] = {}
+        # Those that became work before they were full.
+        self._growing: dict[tuple[str, str], MessageBatch] = {}
 
     def add(self, message: MessageProxy) -> MessageProxy | None:
         """Return what is to be worked on now: the message, a full batch, or nothing."""
         rule = self._rules.get(message.actor_name)
         if rule is None or "eta" in message.options:
             return message
-        batches = self._open.setdefault(message.actor_name, {})
         key = str(message.options.get(rule.key)) if rule.key else ""
+        place = (message.actor_name, key)
+        if growing := self._growing.get(place):
+            if growing.add(message):
+                return None
+            del self._growing[place]
+        return self._added(message, key, rule)
+
+    def _added(
+        self, message: MessageProxy, key: str, rule: Rule
+    ) -> MessageBatch | None:
+        batches = self._open.setdefault(message.actor_name, {})
         batch = batches.get(key)
         if batch is None:
-            batch = batches[key] = MessageBatch(message, time.monotonic() + rule.wait_s)
+            size, due = min(rule.size, self._limit), time.monotonic() + rule.wait_s
+            batch = batches[key] = MessageBatch(message, size, due)
         else:
-            batch.messages.append(message)
-        if len(batch.messages) < min(rule.size, self._limit):
-            return None
-        return batches.pop(key)
+            batch.add(message)
+        return batches.pop(key) if batch.is_full else None
 
     def due(self, now: float) -> MessageBatch | None:
         """Return a batch that must not wait any longer."""
-        for batches in self._open.values():
-            for key, batch in batches.items():
-                if batch.due <= now:
-                    return batches.pop(key)
-                break
+        self._forget_one_taken()
+        for actor, batches in self._open.items():
+            key = next(iter(batches), None)
+            if key is not None and batches[key].due <= now:
+                self._growing[actor, key] = batches[key]
+                return batches.pop(key)
         return None
+
+    def _forget_one_taken(self) -> None:
+        """Look at one growing batch, each time at another: the keys may be many."""
+        if place := next(iter(self._growing), None):
+            batch = self._growing.pop(place)
+            if not batch.is_taken:
+                self._growing[place] = batch
 
     def next_due(self, otherwise: float) -> float:
         """Return when the next batch must begin."""

@@ -15,6 +15,7 @@ from dramatiq.middleware import (
     Retries,
     SkipMessage,
     TimeLimit,
+    TimeLimitExceeded,
 )
 
 from brokers import Route, current_delivery
@@ -76,6 +77,30 @@ def test_a_batch_begins_when_its_first_message_waited_long_enough(broker, work):
     assert time.monotonic() - sent >= 0.3
     broker.join("default", timeout=5000)
     assert [numbers(call) for call in calls] == [[0, 1, 2]]
+
+
+def test_a_batch_grows_while_all_threads_are_busy(broker, work):
+    calls, go_on = [], threading.Event()
+
+    def gather(messages):
+        calls.append(numbers(messages))
+        go_on.wait(20)
+
+    batched(broker, gather, batch_size=5, batch_wait_ms=50)
+    worker = work(broker, threads=1)
+    broker.enqueue_many(jobs(1))
+    until(lambda: calls)
+
+    for n in range(1, 8):
+        broker.enqueue_many(jobs(1, start=n))
+        until(lambda n=n: broker._in_flight[1].held("default") == n + 1)
+        until(worker.work_queue.qsize)
+    go_on.set()
+
+    broker.join("default", timeout=10_000)
+    assert calls == [[0], [1, 2, 3, 4, 5], [6, 7]]
+    gathering = worker.consumers["default"].consumer._gathering
+    until(lambda: not gathering._growing)
 
 
 def test_single_messages_fail_and_are_retried_alone(make_broker, work):
@@ -301,6 +326,39 @@ def test_a_queues_other_actors_do_not_wait(broker, work):
 
     broker.join("default", timeout=10_000)
     assert order == ["single", [0, 1]]
+
+
+def test_what_is_raised_outside_the_actor_loses_no_message(make_broker, work):
+    """An interrupt between two messages' hooks: the rest comes again."""
+
+    class Striking(Middleware):
+        def after_process_message(self, broker, message, **_):
+            if message.args[0] == 1:
+                raise TimeLimitExceeded
+
+    broker = make_broker(middleware=[Striking()])
+    calls = []
+    batched(broker, lambda messages: calls.append(numbers(messages)))
+    worker = work(broker, threads=1)
+
+    broker.enqueue_many(jobs(4))
+
+    broker.join("default", timeout=5000)
+    assert calls == [[0, 1, 2, 3], [2, 3]]
+    assert all(thread.is_alive() for thread in worker.workers)
+
+
+def test_a_batched_actor_declared_late_gets_batches_of_one(broker, work):
+    calls = []
+    dramatiq.actor(calls.append, actor_name="note", broker=broker)
+    worker = work(broker)
+    until(lambda: worker.consumers["default"].consumer)
+    batched(broker, lambda messages: calls.append(numbers(messages)))
+
+    broker.enqueue_many(jobs(2))
+
+    broker.join("default", timeout=5000)
+    assert sorted(calls) == [[0], [1]]
 
 
 def test_a_key_keeps_batches_apart(broker, work):

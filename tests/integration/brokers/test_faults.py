@@ -1,6 +1,7 @@
 """A killed server costs time, never a message."""
 
 import threading
+from itertools import chain
 
 import dramatiq
 import pytest
@@ -67,6 +68,34 @@ def test_a_retry_that_cannot_be_stored_is_not_lost(mortal, work):
 
     until(lambda: len(runs) == 2)
     broker.join("default", timeout=5000)
+    broker.close()
+
+
+def test_no_retry_of_a_batch_is_lost(mortal, work):
+    """Each message that cannot be retried comes again; the others are done."""
+    retries = Retries(max_retries=5, min_backoff=1, max_backoff=1)
+    broker = JetStreamBroker(mortal.url, middleware=[retries], publish_timeout_s=0.3)
+    calls = []
+
+    @dramatiq.actor(actor_name="note", broker=broker, batch_size=4)
+    def note(messages):
+        calls.append(sorted(message.args[0] for message in messages))
+        if len(calls) == 1:
+            mortal.kill()
+            for message in messages[2:]:
+                message.fail(ValueError())
+
+    broker.enqueue_many([Message("default", "note", (n,), {}, {}) for n in range(4)])
+    worker = work(broker, threads=1)
+    until(lambda: calls and mortal.process.returncode is not None)
+
+    # Until the retries have failed.
+    until(lambda: not worker.work_queue.unfinished_tasks)
+    mortal.start()
+
+    until(lambda: {2, 3} <= set(chain(*calls[1:])))
+    broker.join("default", timeout=5000)
+    assert calls[0] == [0, 1, 2, 3]
     broker.close()
 
 
