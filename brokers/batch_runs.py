@@ -44,7 +44,8 @@ class _Run:
         if accepted := [one for one in self._batch if self._is_accepted(one)]:
             self._call(accepted)
         try:
-            for one in self._batch:
+            # The last one first: so hooks that set and reset something are nested.
+            for one in reversed(self._batch):
                 self._conclude(one)
         finally:
             # Else the errors keep the messages, and the messages the errors.

@@ -15,7 +15,7 @@ from dramatiq.actor import Actor
 from dramatiq.broker import Consumer
 from dramatiq.common import q_name
 from dramatiq.errors import BrokerConnectionError, QueueNotFound
-from dramatiq.message import Message, get_encoder
+from dramatiq.message import Message
 from dramatiq.middleware import Middleware, default_middleware
 
 from brokers.batching import Batching, BatchingConsumer, Gathering
@@ -38,11 +38,11 @@ from brokers.in_flight import InFlight
 from brokers.intake import Buffer, Intake, Source
 from brokers.letters import DeadLetters
 from brokers.link import Link
-from brokers.priorities import Lanes, class_of
-from brokers.publishing import Outgoing, Publisher
-from brokers.pulls import Pulls
-from brokers.ring import Ring
+from brokers.priorities import class_of
+from brokers.publishing import Publisher
+from brokers.sending import outgoing
 from brokers.servers import ServerOptions
+from brokers.sources import source_for
 from brokers.topology import Route, Settings, Topology
 from brokers.worker_hooks import WorkerHooks
 
@@ -173,11 +173,11 @@ class JetStreamBroker(HookedBroker):
         self.emit_before("enqueue", message, delay)
         route = self._topology.route(q_name(message.queue_name))
         route = class_of(message, route, self.actors)
-        outgoing = _outgoing(message, route, secrets.token_hex(12))
+        prepared = outgoing(message, route, secrets.token_hex(12))
         if delay:
-            outgoing = delayed(outgoing, route, delay)
+            prepared = delayed(prepared, route, delay)
         try:
-            self._publisher.store([outgoing])
+            self._publisher.store([prepared])
         except BrokerConnectionError:
             _keep_current()
             raise
@@ -219,17 +219,14 @@ class JetStreamBroker(HookedBroker):
             name: self._topology.route(q_name(name))
             for name in {message.queue_name for message in messages}
         }
-        actors = self.actors
-        outgoing = [
-            _outgoing(
-                message, class_of(message, routes[message.queue_name], actors), one
-            )
-            for message, one in zip(messages, ids, strict=True)
+        prepared = [
+            outgoing(m, class_of(m, routes[m.queue_name], self.actors), one)
+            for m, one in zip(messages, ids, strict=True)
         ]
         if dedup_ids or atomic:
-            new = self._publisher.store(outgoing, atomic=atomic)
+            new = self._publisher.store(prepared, atomic=atomic)
         else:
-            store_fresh(self._publisher, outgoing)
+            store_fresh(self._publisher, prepared)
         self._notice(messages)
         if is_heard:
             for message in messages:
@@ -262,7 +259,7 @@ class JetStreamBroker(HookedBroker):
         limit = min(limit, route.max_in_flight or limit)
         buffer: Buffer = SimpleQueue()
         intake = Intake(link, self._topology, route, in_flight, buffer, limit)
-        source = _source(intake)
+        source = source_for(intake)
         opened(link, source)
         if route.by_tenant:
             self._rings[queue_name] = (link, source)
@@ -386,12 +383,6 @@ class JetStreamBroker(HookedBroker):
                 link.call(ring.notice, frozenset(some))
 
 
-def _source(intake: Intake) -> Source:
-    if intake.route.by_tenant:
-        return Ring(intake)
-    return Lanes(intake) if intake.route.max_priority else Pulls(intake)
-
-
 def _keep_current() -> None:
     """Have the message delivered again whose follow-up could not be stored.
 
@@ -402,20 +393,3 @@ def _keep_current() -> None:
     delivery = current_delivery()
     if delivery is not None and delivery.is_over:
         delivery.postpone(UNSENT_S)
-
-
-def _outgoing(message: Message[Any], route: Route, unique: str) -> Outgoing:
-    # Encoded after the hooks: they may have changed the options.
-    return Outgoing(
-        route.stream,
-        route.target(message.options),
-        _encoded(message),
-        {"Nats-Msg-Id": unique},
-    )
-
-
-def _encoded(message: Message[Any]) -> bytes:
-    # What its own method does, without looking at each field.
-    if type(message) is Message:
-        return get_encoder().encode(vars(message))
-    return message.encode()

@@ -111,6 +111,9 @@ def test_counts_join_and_flush_cover_all_classes(classed, work):
 
     assert classed.stored("default") == {"": 4}
     assert classed.get_queue_message_counts("default") == (4, 1, 0)
+    figures = classed.figures("default")
+    assert (figures.ready, figures.delayed) == (4, 1)
+    assert figures.oldest_s > 0
 
     classed.flush("default")
     assert classed.get_queue_message_counts("default") == (0, 0, 0)
