@@ -25,6 +25,7 @@ from brokers.delivery import Delivery, current_delivery
 from brokers.hook_tables import HookedBroker
 from brokers.in_flight import InFlight
 from brokers.intake import Buffer, Intake, Source
+from brokers.kv import Bucket
 from brokers.link import Link
 from brokers.publishing import Outgoing, Publisher
 from brokers.pulls import Pulls
@@ -255,6 +256,20 @@ class JetStreamBroker(HookedBroker):
             BrokerConnectionError: The server did not answer.
         """
         self._contents.join(queue_name, None if timeout is None else timeout / 1000)
+
+    def bucket(self, name: str, *, separator: str = "") -> Bucket:
+        """Return a key-value bucket over the broker's connection.
+
+        Raises:
+            ValueError: A bucket cannot have this name.
+        """
+        return Bucket(
+            self._connection,
+            name,
+            replicas=self._topology.settings.replicas,
+            separator=separator,
+            timeout_s=self._publish_timeout_s,
+        )
 
     def _connected_link(self) -> Link:
         link = self._connection.link()

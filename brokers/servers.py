@@ -2,6 +2,7 @@
 
 import random
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,27 @@ class ServerOptions:
             "ping_interval": PING_S,
             "max_outstanding_pings": 2,
         }
+
+
+def at_servers(
+    servers: str | Sequence[str] | None,
+    name: str,
+    tls: ssl.SSLContext | None = None,
+    credentials: str | None = None,
+) -> ServerOptions | None:
+    """Return how to reach the servers; none where none are given.
+
+    Args:
+        servers: One URL, or several of one cluster separated by commas or as a
+            sequence.
+        name: As in `ServerOptions`.
+        tls: As in `ServerOptions`.
+        credentials: As in `ServerOptions`.
+    """
+    if servers is None:
+        return None
+    urls = servers.split(",") if isinstance(servers, str) else servers
+    return ServerOptions(tuple(urls), name, tls, credentials)
 
 
 def _next_server(servers: list[Any], _: dict[str, Any]) -> tuple[Any, float]:
