@@ -1,7 +1,7 @@
 """One queue's messages, handed out one by one and settled from any thread."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from queue import Empty
 from typing import Any
 
@@ -129,7 +129,15 @@ class JetStreamConsumer(Consumer):
 
 
 class Settling:
-    """What becomes of one queue's messages; outlives the queue's consumers."""
+    """What becomes of one queue's messages; outlives the queue's consumers.
+
+    Args:
+        route: The queue's route.
+        publisher: Stores dead letters.
+        in_flight: The messages in our hands.
+        max_deliveries: A message delivered more often becomes a dead letter.
+        ended: Called with such a message, which no worker has seen.
+    """
 
     def __init__(
         self,
@@ -137,19 +145,25 @@ class Settling:
         publisher: Publisher,
         in_flight: InFlight,
         max_deliveries: int | None,
+        ended: Callable[[Message[Any]], None],
     ) -> None:
         self._route = route
         self._publisher = publisher
         self._in_flight = in_flight
         self._max_deliveries = max_deliveries
+        self._ended = ended
 
     def received(self, delivery: Delivery, body: bytes) -> ReceivedMessage | None:
         """Return the message to work on; none where it became a dead letter."""
         try:
+            message = decoded(body, self._route.queue)
             if self._max_deliveries and delivery.deliveries > self._max_deliveries:
                 self._bury(delivery, body, "delivered too often")
+                # Where the letter could not be stored the message comes again.
+                if delivery.choice is Choice.ACK:
+                    self._ended(message)
                 return None
-            return ReceivedMessage(decoded(body, self._route.queue), delivery, body)
+            return ReceivedMessage(message, delivery, body)
         except DecodeError as error:
             _log.exception("Queue %s has an undecodable message.", self._route.queue)
             self._bury(delivery, body, "undecodable", error)

@@ -13,25 +13,19 @@ import secrets
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nats.aio.msg import Msg
 
 from brokers.connection import Connection
 from brokers.errors import ApiError, MessageTooLarge, RefusedError, UnavailableError
-from brokers.link import Link, status_of
-from brokers.servers import ServerOptions
-from brokers.topology import STREAM_NOT_FOUND, stored_by_subject
+from brokers.exchanges import Exchange, Waiter, is_to_repeat
+from brokers.link import Link
+from brokers.tokens import escaped_token, unescaped_token
+from brokers.topology import STREAM_NOT_FOUND, WRONG_REVISION, stored_by_subject
 
-if TYPE_CHECKING:
-    from brokers.jetstream import JetStreamBroker
-
-#: JetStream's numbers for *another revision is the last* and *the name is taken*.
-WRONG_REVISION = 10071
+#: JetStream's number for *the name is taken*.
 NAME_TAKEN = 10058
-#: Without an answer for this long a request is sent again.
-SILENCE_S = 2.0
 #: The pause before a request is sent again.
 PAUSE_S = 0.1
 #: Whoever waits for a key looks again after this long, should a word be lost.
@@ -43,8 +37,6 @@ RESERVE_BYTES = 1024
 #: A key may be so long, escaped; the server bounds the length of a line.
 LONGEST_KEY = 1000
 
-_OTHER = re.compile(r"[^A-Za-z0-9_-]")
-_ESCAPED = re.compile(r"=([0-9A-F]{2})")
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _HIDDEN = ("KV-Operation", "Nats-Marker-Reason")
 
@@ -268,14 +260,15 @@ class Bucket:
     def _patience_s(self, left_s: float | None) -> float:
         return self._timeout_s if left_s is None else min(self._timeout_s, left_s + 1)
 
-    def _waited(self, key: str, waiter: "Waiter", deadline: float) -> Entry | None:
+    def _waited(self, key: str, waiter: Waiter, deadline: float) -> Entry | None:
         while True:
             # First of all again, now that we listen: it may have come just before.
             left_s = max(0.0, deadline - time.monotonic())
             entry = self._get(key, self._patience_s(left_s))
             if entry or not left_s:
                 return entry
-            if entry := waiter.entry(min(left_s, LOOK_S)):
+            told = waiter.message(min(left_s, LOOK_S))
+            if told is not None and (entry := _entry(told)):
                 return entry
 
     def _get(self, key: str, timeout_s: float) -> Entry | None:
@@ -341,7 +334,7 @@ class Bucket:
             link = self._link(max(0.0, deadline - time.monotonic()))
             exchange = Exchange(link, subject, payload, headers)
             answers = exchange.answers(several=several)
-            if answers and not _is_to_repeat(answers[0]):
+            if answers and not is_to_repeat(answers[0]):
                 return answers, repeated
             if time.monotonic() > deadline:
                 raise UnavailableError(f"The bucket {self.name} does not answer.")
@@ -376,121 +369,6 @@ class Bucket:
         }
 
 
-class Exchange:
-    """One request and what is answered; the thread that made it waits."""
-
-    def __init__(
-        self, link: Link, subject: str, payload: bytes, headers: dict[str, str] | None
-    ) -> None:
-        self._link = link
-        self._request = (subject, payload, headers)
-        self._answers: SimpleQueue[Msg] = SimpleQueue()
-        link.call(self._begin)
-
-    def answers(self, *, several: bool) -> list[Msg]:
-        """Return the answer, or all up to the last; nothing when they do not come."""
-        found: list[Msg] = []
-        try:
-            while True:
-                found.append(self._answers.get(timeout=SILENCE_S))
-                if not several or status_of(found[-1]):
-                    return found
-        except Empty:
-            return []
-        finally:
-            self._link.call(self._end)
-
-    def _begin(self) -> None:
-        subject, payload, headers = self._request
-        self._reply = self._link.on_replies(self._take)
-        self._link.send(subject, payload, self._reply, headers)
-
-    def _take(self, _: str, message: Msg) -> None:
-        self._answers.put(message)
-
-    def _end(self) -> None:
-        self._link.forget(self._reply)
-
-
-class Waiter:
-    """Hears what is told of a key, and that the connection came back."""
-
-    def __init__(self, link: Link) -> None:
-        self._link = link
-        self._heard: SimpleQueue[Msg | None] = SimpleQueue()
-        link.watch(self)
-
-    def take(self, message: Msg) -> None:
-        """Hear a message."""
-        self._heard.put(message)
-
-    def on_connected(self) -> None:
-        """Wake up: something may have been told meanwhile."""
-        self._heard.put(None)
-
-    def on_disconnected(self) -> None:
-        """Nothing to do before the server is back."""
-
-    def on_tick(self) -> None:
-        """Nothing to do: the waiting thread looks at the time."""
-
-    def entry(self, timeout_s: float) -> Entry | None:
-        """Return what was told within the time; none where one must look again."""
-        try:
-            message = self._heard.get(timeout=timeout_s)
-        except Empty:
-            return None
-        return None if message is None else _entry(message)
-
-    def end(self, name: str) -> None:
-        """Hear no more; called on the loop."""
-        self._link.unwatch(self)
-        self._link.spawn(self._link.unlisten(name))
-
-
-def escaped_token(text: str) -> str:
-    """Return any text as one token of a subject; `unescaped_token` undoes it."""
-    if not text:
-        return "="
-    return _OTHER.sub(
-        lambda match: "".join(f"={byte:02X}" for byte in match[0].encode()), text
-    )
-
-
-def unescaped_token(token: str) -> str:
-    """Return the text that `escaped_token` made the token of."""
-    if "=" not in token:
-        return token
-    raw = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), token.rstrip("="))
-    return raw.encode("latin-1").decode()
-
-
-def bucket_at(
-    broker: "JetStreamBroker | None",
-    options: ServerOptions | None,
-    name: str,
-    *,
-    replicas: int = 1,
-    separator: str = "",
-) -> Bucket:
-    """Return a bucket over the broker's connection, or over one of its own.
-
-    Raises:
-        ValueError: Neither is given, or both.
-    """
-    if broker is not None and options is None:
-        return broker.bucket(name, separator=separator)
-    if broker is None and options is not None:
-        return Bucket(
-            Connection(options),
-            name,
-            replicas=replicas,
-            separator=separator,
-            owns_connection=True,
-        )
-    raise ValueError("Give either a broker or servers.")
-
-
 def _lifetime(ttl_ms: int | None) -> dict[str, str]:
     """Return the header for it; the server knows whole seconds, at least one."""
     if ttl_ms is None:
@@ -504,12 +382,3 @@ def _entry(message: Msg) -> Entry | None:
     if revision is None or any(name in headers for name in _HIDDEN):
         return None
     return Entry(message.data, int(revision), headers.get("Nats-Msg-Id", ""))
-
-
-def _is_to_repeat(answer: Msg) -> bool:
-    """Tell whether there was nobody to answer, or too much to do."""
-    if status := status_of(answer):
-        return status == "503"
-    if answer.headers or not answer.data.startswith(b'{"error"'):
-        return False
-    return json.loads(answer.data)["error"].get("code") in (429, 503)

@@ -213,7 +213,9 @@ def _stored(unit: Unit) -> int | None:
     error = json.loads(unit.answer.data)["error"]
     if error.get("err_code") == DUPLICATE_IN_BATCH or error.get("code") in (429, 503):
         return None
-    raise RefusedError(f"JetStream refused a message: {error}")
+    raise RefusedError(
+        f"JetStream refused a message: {error}", error.get("err_code", 0)
+    )
 
 
 def _is_duplicate(unit: Unit) -> bool:

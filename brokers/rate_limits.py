@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dramatiq.rate_limits import RateLimiterBackend
 
-from brokers.kv import bucket_at
+from brokers.backend_buckets import bucket_at
 from brokers.servers import at_servers
 
 if TYPE_CHECKING:

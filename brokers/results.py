@@ -8,7 +8,8 @@ from dramatiq.encoder import Encoder
 from dramatiq.results import Missing, ResultBackend, ResultMissing, ResultTimeout
 from dramatiq.results.backend import DEFAULT_TIMEOUT
 
-from brokers.kv import Entry, bucket_at
+from brokers.backend_buckets import bucket_at
+from brokers.kv import Entry
 from brokers.servers import at_servers
 
 if TYPE_CHECKING:

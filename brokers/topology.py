@@ -11,6 +11,8 @@ from brokers.link import Link
 #: JetStream's numbers for *no such stream* and *no such consumer*.
 STREAM_NOT_FOUND = 10059
 CONSUMER_NOT_FOUND = 10014
+#: JetStream's number for *another message is the last on this subject*.
+WRONG_REVISION = 10071
 #: The stream of dead letters; shared by all queues.
 DEAD_STREAM = "dead-letters"
 #: How long dead letters are kept.
@@ -97,6 +99,11 @@ class Route:
         return f"delayed.{self.stream}.{escaped(self.queue)}"
 
     @property
+    def locks(self) -> str:
+        """Return what the subjects of unique jobs' locks begin with."""
+        return f"unique.{self.stream}.{escaped(self.queue)}"
+
+    @property
     def dead(self) -> str:
         """Return the subject of the queue's dead letters."""
         return f"dead.{escaped(self.queue)}"
@@ -105,6 +112,11 @@ class Route:
 def escaped(queue: str) -> str:
     """Return the queue's name as one token of a subject; can be undone."""
     return queue.replace(".", "=")
+
+
+def unescaped(token: str) -> str:
+    """Return the queue whose name `escaped` made the token of."""
+    return token.replace("=", ".")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +153,13 @@ class Topology:
             route = Route(queue, name, f"{name}.q.{escaped(queue)}")
             self._routes[queue] = route
         return route
+
+    @property
+    def streams(self) -> set[str]:
+        """Return the streams of all queues known so far."""
+        # A copy: other threads add routes.
+        routes = list(self._routes.values())
+        return {self.settings.namespace, *(route.stream for route in routes)}
 
     def is_ready(self, stream: str) -> bool:
         """Tell whether the stream was made or found; it may be gone by now."""
@@ -215,7 +234,7 @@ class Topology:
         }
 
     def _subjects(self, stream: str) -> list[str]:
-        subjects = {f"delayed.{stream}.>"}
+        subjects = {f"delayed.{stream}.>", f"unique.{stream}.>"}
         if stream == self.settings.namespace:
             subjects.add(f"{stream}.q.>")
         # A copy: other threads add routes.
