@@ -89,6 +89,7 @@ def is_to_repeat(answer: Msg) -> bool:
     """Tell whether there was nobody to answer, or too much to do."""
     if status := status_of(answer):
         return status == "503"
-    if answer.headers or not answer.data.startswith(b'{"error"'):
+    if answer.headers or b'"error":{' not in answer.data[:200]:
         return False
-    return json.loads(answer.data)["error"].get("code") in (429, 503)
+    error = json.loads(answer.data).get("error") or {}
+    return error.get("code") in (429, 503)

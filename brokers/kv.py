@@ -11,13 +11,13 @@ import math
 import re
 import secrets
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from nats.aio.msg import Msg
 
 from brokers.connection import Connection
+from brokers.entries import HIDDEN, Entry, entry_of, lifetime, revision_of, subject_of
 from brokers.errors import ApiError, MessageTooLarge, RefusedError, UnavailableError
 from brokers.exchanges import Exchange, Waiter, is_to_repeat
 from brokers.link import Link
@@ -38,22 +38,6 @@ RESERVE_BYTES = 1024
 LONGEST_KEY = 1000
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
-_HIDDEN = ("KV-Operation", "Nats-Marker-Reason")
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A key's value.
-
-    Attributes:
-        value: Its bytes.
-        revision: Grows with each write to the bucket.
-        writer: Names the call that wrote it, where that was a conditional one.
-    """
-
-    value: bytes
-    revision: int
-    writer: str = ""
 
 
 class Bucket:
@@ -107,17 +91,29 @@ class Bucket:
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Entry]:
         """Return the values of those keys that have one."""
-        subjects, found = [self.subject(key) for key in keys], {}
-        for first in range(0, len(subjects), KEYS_IN_ONE):
-            page = {"multi_last": subjects[first : first + KEYS_IN_ONE]}
-            answers, _ = self._answers(
-                self._direct, self._timeout_s, json.dumps(page).encode(), several=True
-            )
-            for answer in answers:
-                if entry := _entry(answer):
-                    subject = (answer.headers or {})["Nats-Subject"]
-                    found[self.key(subject)] = entry
-        return found
+        return self._found(self._get_all(map(self.subject, keys)))
+
+    def get_among(
+        self, subjects: str, keys: Collection[str]
+    ) -> tuple[int, dict[str, Entry]]:
+        """Return the last revision among subjects, and values that are as new.
+
+        The revision is 0 where there is none. Given to `update`, it proves that no
+        value has changed since.
+
+        Args:
+            subjects: Subjects of the bucket, such as a `family`.
+            keys: Whose values; there may be another one's besides.
+        """
+        wanted = json.dumps({"last_by_subj": subjects}).encode()
+        while True:
+            (answer, *_), _ = self._answers(self._direct, self._timeout_s, wanted)
+            revision, last = revision_of(answer), subject_of(answer)
+            found = self._get_all(map(self.subject, keys), last)
+            # Any replica may answer, one that knows less than another, too.
+            known = [revision_of(one) for one in found if subject_of(one) == last]
+            if not last or (known and min(known) >= revision):
+                return revision, self._found(found)
 
     def put(self, key: str, value: bytes, *, ttl_ms: int | None = None) -> int:
         """Store a value; return its revision.
@@ -130,7 +126,7 @@ class Bucket:
         Raises:
             MessageTooLarge: The server would not take it.
         """
-        revision = self._written(key, value, _lifetime(ttl_ms))
+        revision = self._written(key, value, lifetime(ttl_ms))
         if revision is None:
             raise RefusedError(f"The bucket {self.name} refused a plain write.")
         return revision
@@ -164,7 +160,7 @@ class Bucket:
             among: Subjects of the bucket of which it must be the last, instead of
                 the key's own alone.
         """
-        headers = _lifetime(ttl_ms) | {
+        headers = lifetime(ttl_ms) | {
             "Nats-Msg-Id": secrets.token_hex(12),
             "Nats-Expected-Last-Subject-Sequence": str(revision),
         }
@@ -199,12 +195,6 @@ class Bucket:
                 raise
             return set()
         return {self.key(subject) for subject in found}
-
-    def last_revision(self, subjects: str) -> int:
-        """Return the last revision among subjects of the bucket; 0 without any."""
-        wanted = json.dumps({"last_by_subj": subjects}).encode()
-        (answer, *_), _ = self._answers(self._direct, self._timeout_s, wanted)
-        return int((answer.headers or {}).get("Nats-Sequence", 0))
 
     def wait(self, key: str, timeout_s: float | None) -> Entry | None:
         """Return the key's value as soon as it has one; none after the time-out.
@@ -252,6 +242,22 @@ class Bucket:
         """Return the subjects of all keys."""
         return f"$KV.{self.name}.>"
 
+    def _get_all(self, subjects: Iterable[str], also: str = "") -> list[Msg]:
+        """Return the last messages of the subjects, and with each page of `also`."""
+        wanted, found = sorted(subjects), []
+        for first in range(0, len(wanted), KEYS_IN_ONE):
+            page = {*wanted[first : first + KEYS_IN_ONE], also} - {""}
+            body = json.dumps({"multi_last": sorted(page)}).encode()
+            answers, _ = self._answers(
+                self._direct, self._timeout_s, body, several=True
+            )
+            found += answers
+        return found
+
+    def _found(self, messages: list[Msg]) -> dict[str, Entry]:
+        entries = ((self.key(subject_of(one)), entry_of(one)) for one in messages)
+        return {key: entry for key, entry in entries if entry}
+
     def _link(self, timeout_s: float) -> Link:
         link = self._connection.link()
         link.wait_until_connected(timeout_s)
@@ -268,26 +274,27 @@ class Bucket:
             if entry or not left_s:
                 return entry
             told = waiter.message(min(left_s, LOOK_S))
-            if told is not None and (entry := _entry(told)):
+            if told is not None and (entry := entry_of(told)):
                 return entry
 
     def _get(self, key: str, timeout_s: float) -> Entry | None:
         subject = self.subject(key)
         (answer, *_), _ = self._answers(f"{self._direct}.{subject}", timeout_s)
-        entry = _entry(answer)
+        entry = entry_of(answer)
         if entry is None and self._replicas > 1:
             # A follower may have answered that does not know it yet.
-            return self._get_from_leader(subject)
+            return self._get_from_leader(subject, timeout_s)
         return entry
 
-    def _get_from_leader(self, subject: str) -> Entry | None:
-        wanted = {"last_by_subj": subject}
-        answer = self._api(f"STREAM.MSG.GET.{self.stream}", wanted)
-        found = answer.get("message")
+    def _get_from_leader(self, subject: str, timeout_s: float) -> Entry | None:
+        asked = f"$JS.API.STREAM.MSG.GET.{self.stream}"
+        wanted = json.dumps({"last_by_subj": subject}).encode()
+        (answer, *_), _ = self._answers(asked, timeout_s, wanted)
+        found = json.loads(answer.data).get("message")
         if found is None:
             return None
         headers = base64.b64decode(found.get("hdrs", "")).decode()
-        if any(f"\n{name}:" in headers for name in _HIDDEN):
+        if any(f"\n{name}:" in headers for name in HIDDEN):
             return None
         return Entry(base64.b64decode(found.get("data", "")), found["seq"])
 
@@ -302,7 +309,7 @@ class Bucket:
         error = stored.get("error")
         if not error:
             return int(stored["seq"])
-        if error.get("err_code") != WRONG_REVISION:
+        if error.get("err_code") not in WRONG_REVISION:
             raise RefusedError(f"JetStream refused a value: {error}")
         # Ours after all, perhaps, where the first attempt's answer was lost.
         found = self.get(key) if repeated else None
@@ -367,18 +374,3 @@ class Bucket:
             "num_replicas": self._replicas,
             "republish": {"src": self.everything, "dest": f"{self.told}.>"},
         }
-
-
-def _lifetime(ttl_ms: int | None) -> dict[str, str]:
-    """Return the header for it; the server knows whole seconds, at least one."""
-    if ttl_ms is None:
-        return {}
-    return {"Nats-TTL": f"{max(1, math.ceil(ttl_ms / 1000))}s"}
-
-
-def _entry(message: Msg) -> Entry | None:
-    headers = message.headers or {}
-    revision = headers.get("Nats-Sequence")
-    if revision is None or any(name in headers for name in _HIDDEN):
-        return None
-    return Entry(message.data, int(revision), headers.get("Nats-Msg-Id", ""))

@@ -84,9 +84,8 @@ class JetStreamBackend(RateLimiterBackend):
             among = families.pop()
             if families:
                 among = self._bucket.everything
-            revision = self._bucket.last_revision(among)
             summed = keys()
-            found = self._bucket.get_many({key, *summed})
+            revision, found = self._bucket.get_among(among, {key, *summed})
             counts = {one: int(entry.value) for one, entry in found.items()}
             count = counts.get(key, 0) + amount
             total = amount + sum(counts.get(one, 0) for one in summed)

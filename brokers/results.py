@@ -9,7 +9,7 @@ from dramatiq.results import Missing, ResultBackend, ResultMissing, ResultTimeou
 from dramatiq.results.backend import DEFAULT_TIMEOUT
 
 from brokers.backend_buckets import bucket_at
-from brokers.kv import Entry
+from brokers.entries import Entry
 from brokers.servers import at_servers
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from brokers.link import Link
 #: JetStream's numbers for *no such stream* and *no such consumer*.
 STREAM_NOT_FOUND = 10059
 CONSUMER_NOT_FOUND = 10014
-#: JetStream's number for *another message is the last on this subject*.
-WRONG_REVISION = 10071
+#: JetStream's numbers for *another message is, or is about to be, the last here*.
+WRONG_REVISION = (10071, 10164)
 #: The stream of dead letters; shared by all queues.
 DEAD_STREAM = "dead-letters"
 #: How long dead letters are kept.

@@ -9,7 +9,6 @@ import base64
 import hashlib
 import json
 import logging
-import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from dramatiq.message import Message, get_encoder
 from dramatiq.middleware import Middleware
 
 from brokers.delivery import Choice
+from brokers.entries import lifetime
 from brokers.errors import ApiError, RefusedError
 from brokers.link import Link
 from brokers.publishing import Outgoing, Publisher
@@ -137,7 +137,7 @@ class UniqueJobs(Middleware):
             try:
                 new = self._publisher.store([lock, outgoing], atomic=True)
             except RefusedError as error:
-                if error.err_code != WRONG_REVISION:
+                if error.err_code not in WRONG_REVISION:
                     raise
             else:
                 return self._stored(message, new)
@@ -238,15 +238,12 @@ class UniqueJobs(Middleware):
     def _lock(self, message: Message[Any], token: str) -> Outgoing:
         route = self._topology.route(q_name(message.queue_name))
         body = {"message_id": message.message_id, "token": token}
-        lifetime_s = max(1, math.ceil(message.options["unique_for"] / 1000))
         return Outgoing(
             route.stream,
             _subject(route, message.options["unique_key"]),
             json.dumps(body).encode(),
-            {
-                "Nats-Expected-Last-Subject-Sequence": "0",
-                "Nats-TTL": f"{lifetime_s}s",
-            },
+            {"Nats-Expected-Last-Subject-Sequence": "0"}
+            | lifetime(message.options["unique_for"]),
         )
 
     def _holder(self, stream: str, subject: str) -> Holder | None:

@@ -93,6 +93,21 @@ def test_a_count_that_is_not_there_is_0(limits, key):
     assert limits.incr(key, 1, maximum=1, ttl=60_000)
 
 
+def test_many_who_count_at_once_lose_nothing(limits, key):
+    counted = []
+
+    def count():
+        counted.extend(limits.incr(key, 1, maximum=50, ttl=60_000) for _ in range(10))
+
+    threads = [threading.Thread(target=count) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert Counter(counted) == {True: 50, False: 30}
+
+
 def test_a_sum_counts_all_its_keys(limits, key):
     keys = [f"{key}@{second}" for second in (3, 2, 1)]
     for one in keys[1:]:

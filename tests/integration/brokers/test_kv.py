@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from brokers import MessageTooLarge
+from brokers import JetStreamBroker, MessageTooLarge
 from brokers.kv import Bucket
-from tests.integration.brokers.conftest import until
+from tests.integration.brokers.conftest import Server, until
 
 
 @pytest.fixture
@@ -58,7 +58,28 @@ def test_an_update_may_depend_on_a_family(bucket):
 
     assert new
     assert late is None
-    assert bucket.last_revision(bucket.family("window@9")) == new
+    last, found = bucket.get_among(bucket.family("window@9"), ["window@1", "other@1"])
+    assert last == new
+    assert {"window@1", "other@1"} <= set(found)
+    assert bucket.get_among(bucket.family("none@1"), ["none@1"]) == (0, {})
+
+
+def test_a_family_is_read_no_older_than_its_last_revision(bucket, monkeypatch):
+    """In a cluster the second answer may come from a server that knows less."""
+    bucket.put("window@1", b"1")
+    bucket.put("window@2", b"2")
+    get_all, calls = Bucket._get_all, []
+
+    def stale_once(self, *args):
+        calls.append(args)
+        return [] if len(calls) == 1 else get_all(self, *args)
+
+    monkeypatch.setattr(Bucket, "_get_all", stale_once)
+
+    _, found = bucket.get_among(bucket.family("window@1"), ["window@1"])
+
+    assert found["window@1"].value == b"1"
+    assert len(calls) == 2
 
 
 def test_a_key_is_deleted_and_created_anew(bucket):
@@ -116,6 +137,43 @@ def test_whoever_waits_is_told(bucket):
     assert [(one.value, one.revision) for one in found] == [(b"here", revision)] * 5
     assert time.monotonic() - began < 8
     until(lambda: not inboxes)
+
+
+def test_a_lost_word_delays_a_waiter_and_no_more(bucket, monkeypatch):
+    monkeypatch.setattr("brokers.kv.LOOK_S", 0.3)
+    monkeypatch.setattr("brokers.kv.Waiter.take", lambda *_: None)
+    found = []
+    thread = threading.Thread(target=lambda: found.append(bucket.wait("key", 30)))
+    thread.start()
+    until(lambda: bucket._connection.link()._inboxes)
+
+    bucket.put("key", b"here")
+
+    thread.join()
+    assert found[0].value == b"here"
+
+
+def test_a_waiter_survives_the_servers_death(tmp_path):
+    """What is stored while it has no connection is found when it is back."""
+    server = Server(tmp_path)
+    server.start()
+    brokers = [JetStreamBroker(server.url, middleware=[]) for _ in range(2)]
+    bucket, other = (broker.bucket("survivor") for broker in brokers)
+    other.put("first", b"")
+    found = []
+    thread = threading.Thread(target=lambda: found.append(bucket.wait("key", 60)))
+    thread.start()
+    until(lambda: bucket._connection.link()._inboxes)
+
+    server.kill()
+    server.start()
+    other.put("key", b"here")
+
+    thread.join()
+    assert found[0].value == b"here"
+    for broker in brokers:
+        broker.close()
+    server.kill()
 
 
 def test_waiting_ends_in_time(bucket):
