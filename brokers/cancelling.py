@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from dramatiq.broker import Broker, MessageProxy
 from dramatiq.errors import DecodeError
+from dramatiq.message import Message
 from dramatiq.middleware import Middleware, SkipMessage
 
 from brokers.consumer import decoded
@@ -129,7 +130,7 @@ class Cancelling(Middleware):
         """Release what a unique message held that will never run."""
         queue = unescaped(subject.split(".")[2])
         try:
-            message = decoded(body, queue)
+            message: Message[object] = Message(**decoded(body, queue))
         except DecodeError:
             _log.warning("A cancelled message of %s was no message.", queue)
         else:

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from nats.aio.msg import Msg
+from brokers.wire import Incoming
 
 #: Headers of messages that say that a key has no value any more.
 HIDDEN = ("KV-Operation", "Nats-Marker-Reason")
@@ -31,19 +31,19 @@ def lifetime(ttl_ms: int | None) -> dict[str, str]:
     return {"Nats-TTL": f"{max(1, math.ceil(ttl_ms / 1000))}s"}
 
 
-def entry_of(message: Msg) -> Entry | None:
+def entry_of(message: Incoming) -> Entry | None:
     """Return what the message tells of its key; none where the key has no value."""
-    headers, revision = message.headers or {}, revision_of(message)
+    headers, revision = message.headers, revision_of(message)
     if not revision or any(name in headers for name in HIDDEN):
         return None
-    return Entry(message.data, revision, headers.get("Nats-Msg-Id", ""))
+    return Entry(message.data, revision, headers.get("Nats-Incoming-Id", ""))
 
 
-def revision_of(message: Msg) -> int:
+def revision_of(message: Incoming) -> int:
     """Return the message's place in its stream; 0 where there is no message."""
-    return int((message.headers or {}).get("Nats-Sequence", 0))
+    return int(message.headers.get("Nats-Sequence", 0))
 
 
-def subject_of(message: Msg) -> str:
+def subject_of(message: Incoming) -> str:
     """Return what it is stored under; `""` where there is no message."""
-    return str((message.headers or {}).get("Nats-Subject", ""))
+    return str(message.headers.get("Nats-Subject", ""))

@@ -6,9 +6,8 @@ The thread that asks waits on a queue of its own, so that many threads ask at on
 import json
 from queue import Empty, SimpleQueue
 
-from nats.aio.msg import Msg
-
-from brokers.link import Link, status_of
+from brokers.link import Link
+from brokers.wire import Incoming
 
 #: Without an answer for this long a request is taken for lost.
 SILENCE_S = 2.0
@@ -22,16 +21,16 @@ class Exchange:
     ) -> None:
         self._link = link
         self._request = (subject, payload, headers)
-        self._answers: SimpleQueue[Msg] = SimpleQueue()
+        self._answers: SimpleQueue[Incoming] = SimpleQueue()
         link.call(self._begin)
 
-    def answers(self, *, several: bool) -> list[Msg]:
+    def answers(self, *, several: bool) -> list[Incoming]:
         """Return the answer, or all up to the last; nothing when they do not come."""
-        found: list[Msg] = []
+        found: list[Incoming] = []
         try:
             while True:
                 found.append(self._answers.get(timeout=SILENCE_S))
-                if not several or status_of(found[-1]):
+                if not several or found[-1].status:
                     return found
         except Empty:
             return []
@@ -43,7 +42,7 @@ class Exchange:
         self._reply = self._link.on_replies(self._take)
         self._link.send(subject, payload, self._reply, headers)
 
-    def _take(self, _: str, message: Msg) -> None:
+    def _take(self, _: str, message: Incoming) -> None:
         self._answers.put(message)
 
     def _end(self) -> None:
@@ -55,10 +54,10 @@ class Waiter:
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._heard: SimpleQueue[Msg | None] = SimpleQueue()
+        self._heard: SimpleQueue[Incoming | None] = SimpleQueue()
         link.watch(self)
 
-    def take(self, message: Msg) -> None:
+    def take(self, message: Incoming) -> None:
         """Hear a message."""
         self._heard.put(message)
 
@@ -72,7 +71,7 @@ class Waiter:
     def on_tick(self) -> None:
         """Nothing to do: the waiting thread looks at the time."""
 
-    def message(self, timeout_s: float) -> Msg | None:
+    def message(self, timeout_s: float) -> Incoming | None:
         """Return what was told within the time; none where one must look again."""
         try:
             return self._heard.get(timeout=timeout_s)
@@ -85,9 +84,9 @@ class Waiter:
         self._link.spawn(self._link.unlisten(name))
 
 
-def is_to_repeat(answer: Msg) -> bool:
+def is_to_repeat(answer: Incoming) -> bool:
     """Tell whether there was nobody to answer, or too much to do."""
-    if status := status_of(answer):
+    if status := answer.status:
         return status == "503"
     if answer.headers or b'"error":{' not in answer.data[:200]:
         return False

@@ -14,9 +14,10 @@ from typing import Any
 from dramatiq.broker import Consumer
 from dramatiq.common import q_name
 from dramatiq.errors import BrokerConnectionError, QueueNotFound
-from dramatiq.message import Message
+from dramatiq.message import Message, get_encoder
 from dramatiq.middleware import Middleware, default_middleware
 
+from brokers.bulk import store_fresh
 from brokers.cancelling import Cancellation, Cancelling
 from brokers.connection import Connection
 from brokers.consumer import NAK, JetStreamConsumer, Settling, opened
@@ -97,8 +98,9 @@ class JetStreamBroker(HookedBroker):
         marks = self.bucket(f"{namespace}-cancelled")
         self._cancelling = Cancelling(marks, self._topology, linked, self._unique)
         # In front of all others, so that their hooks know the delivery.
-        own = [WorkerHooks(self._give_back), self._unique, self._cancelling]
+        own = [WorkerHooks(self._give_back), self._cancelling]
         super().__init__([*own, *given])
+        self.actor_options |= {"unique_for", "unique_key"}
 
     def cancel(self, message_id: str, *, keep_ms: int = KEEP_MARK_MS) -> Cancellation:
         """Take back a message that no actor has begun; return what was done.
@@ -206,24 +208,32 @@ class JetStreamBroker(HookedBroker):
             BrokerConnectionError: Some were not confirmed in time; the same call
                 with the same ids may be repeated.
         """
-        for message in messages:
-            self.emit_before("enqueue", message, None)
+        is_heard = self.hears("enqueue")
+        if is_heard:
+            for message in messages:
+                self.emit_before("enqueue", message, None)
         prefix = secrets.token_hex(12)
         ids = dedup_ids or [f"{prefix}.{n}" for n in range(len(messages))]
-        locks = [
-            self._unique.lock(self, message, one)
-            for message, one in zip(messages, ids, strict=True)
-        ]
+        locks = self._unique.locks(self, messages, ids)
+        routes = {
+            name: self._topology.route(q_name(name))
+            for name in {message.queue_name for message in messages}
+        }
         outgoing = [
-            _outgoing(message, self._topology.route(q_name(message.queue_name)), one)
+            _outgoing(message, routes[message.queue_name], one)
             for message, one in zip(messages, ids, strict=True)
         ]
-        new = self._unique.store_many(messages, locks, outgoing, atomic=atomic)
-        if any(locks):
+        if locks:
+            new = self._unique.store_many(messages, locks, outgoing, atomic=atomic)
             messages = [one for one in messages if not is_duplicate(one)]
+        elif dedup_ids or atomic:
+            new = self._publisher.store(outgoing, atomic=atomic)
+        else:
+            store_fresh(self._publisher, outgoing)
         self._notice(messages)
-        for message in messages:
-            self.emit_after("enqueue", message, None)
+        if is_heard:
+            for message in messages:
+                self.emit_after("enqueue", message, None)
         # A fresh id is only ever a duplicate of its own first attempt.
         return new if dedup_ids else len(messages)
 
@@ -374,6 +384,13 @@ def _outgoing(message: Message[Any], route: Route, unique: str) -> Outgoing:
     return Outgoing(
         route.stream,
         route.target(message.options),
-        message.encode(),
+        _encoded(message),
         {"Nats-Msg-Id": unique},
     )
+
+
+def _encoded(message: Message[Any]) -> bytes:
+    # What its own method does, without looking at each field.
+    if type(message) is Message:
+        return get_encoder().encode(vars(message))
+    return message.encode()

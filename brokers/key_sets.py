@@ -2,11 +2,10 @@
 
 import logging
 
-from nats.aio.msg import Msg
-
 from brokers.errors import ApiError, UnavailableError
 from brokers.kv import Bucket
 from brokers.link import Link
+from brokers.wire import Incoming
 
 #: How often all keys are read anew: some have ended, a word may have been lost.
 RELOAD_S = 300.0
@@ -77,7 +76,7 @@ class KeySet:
         found = await self._bucket.keys_on(self._link)
         self._keys = found | self._told
 
-    def _on_told(self, message: Msg) -> None:
+    def _on_told(self, message: Incoming) -> None:
         key = self._bucket.key(message.subject)
         self._told.add(key)
         self._keys.add(key)

@@ -14,8 +14,6 @@ import time
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from nats.aio.msg import Msg
-
 from brokers.connection import Connection
 from brokers.entries import HIDDEN, Entry, entry_of, lifetime, revision_of, subject_of
 from brokers.errors import ApiError, MessageTooLarge, RefusedError, UnavailableError
@@ -23,6 +21,7 @@ from brokers.exchanges import Exchange, Waiter, is_to_repeat
 from brokers.link import Link
 from brokers.tokens import escaped_token, unescaped_token
 from brokers.topology import STREAM_NOT_FOUND, WRONG_REVISION, stored_by_subject
+from brokers.wire import Incoming
 
 #: JetStream's number for *the name is taken*.
 NAME_TAKEN = 10058
@@ -161,7 +160,7 @@ class Bucket:
                 the key's own alone.
         """
         headers = lifetime(ttl_ms) | {
-            "Nats-Msg-Id": secrets.token_hex(12),
+            "Nats-Incoming-Id": secrets.token_hex(12),
             "Nats-Expected-Last-Subject-Sequence": str(revision),
         }
         if among:
@@ -242,7 +241,7 @@ class Bucket:
         """Return the subjects of all keys."""
         return f"$KV.{self.name}.>"
 
-    def _get_all(self, subjects: Iterable[str], also: str = "") -> list[Msg]:
+    def _get_all(self, subjects: Iterable[str], also: str = "") -> list[Incoming]:
         """Return the last messages of the subjects, and with each page of `also`."""
         wanted, found = sorted(subjects), []
         for first in range(0, len(wanted), KEYS_IN_ONE):
@@ -254,7 +253,7 @@ class Bucket:
             found += answers
         return found
 
-    def _found(self, messages: list[Msg]) -> dict[str, Entry]:
+    def _found(self, messages: list[Incoming]) -> dict[str, Entry]:
         entries = ((self.key(subject_of(one)), entry_of(one)) for one in messages)
         return {key: entry for key, entry in entries if entry}
 
@@ -313,7 +312,7 @@ class Bucket:
             raise RefusedError(f"JetStream refused a value: {error}")
         # Ours after all, perhaps, where the first attempt's answer was lost.
         found = self.get(key) if repeated else None
-        ours = found is not None and found.writer == headers["Nats-Msg-Id"]
+        ours = found is not None and found.writer == headers["Nats-Incoming-Id"]
         return found.revision if found is not None and ours else None
 
     def _api(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -334,7 +333,7 @@ class Bucket:
         *,
         headers: dict[str, str] | None = None,
         several: bool = False,
-    ) -> tuple[list[Msg], bool]:
+    ) -> tuple[list[Incoming], bool]:
         """Return the answers, the one or several, and whether we asked repeatedly."""
         deadline, repeated = time.monotonic() + timeout_s, False
         while True:

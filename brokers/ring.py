@@ -13,12 +13,10 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from nats.aio.msg import Msg
-
 from brokers.errors import ApiError, UnavailableError
 from brokers.intake import Intake, is_message
-from brokers.link import status_of
 from brokers.topology import STREAM_NOT_FOUND, stored_by_subject
+from brokers.wire import Incoming
 
 #: How often to look who has messages, at first and when nothing comes.
 LOOK_S = (0.25, 1.0)
@@ -156,21 +154,21 @@ class Ring:
             f"{self._inbox}.{tenant}.{ask.number}",
         )
 
-    def _on_message(self, message: Msg) -> None:
+    def _on_message(self, message: Incoming) -> None:
         if is_message(message):
             self._on_delivery(message)
             return
         _, tenant, number = message.subject.rsplit(".", 2)
         ask = self._asks.get(tenant)
-        if ask is None or ask.number != int(number) or status_of(message) == "100":
+        if ask is None or ask.number != int(number) or message.status == "100":
             return
-        if status_of(message) not in ("404", "408"):
+        if message.status not in ("404", "408"):
             # The consumer went after its idle time, or with its stream.
             self._known.discard(tenant)
         self._end(tenant)
         self.rearm()
 
-    def _on_delivery(self, message: Msg) -> None:
+    def _on_delivery(self, message: Incoming) -> None:
         delivery = self._intake.take(message)
         tenant = self._route.tenant_of(message.subject)
         self._look_s = LOOK_S[0]
@@ -180,7 +178,7 @@ class Ring:
             if not ask.left or not delivery.pending:
                 ask.again |= delivery.pending > 0
                 self._end(tenant)
-        self.rearm()
+        self._link.at_end(self.rearm)
 
     def _end(self, tenant: str) -> None:
         ask = self._asks.pop(tenant)

@@ -74,17 +74,19 @@ class Route:
         Raises:
             ValueError: An option that the subject names is missing or no token.
         """
+        subject = self.publish_subject or self.subject
+        if "{" not in subject:
+            return subject
+        return _FIELD.sub(lambda match: self._token(match[1], options), subject)
 
-        def value(match: re.Match[str]) -> str:
-            text = str(options.get(match[1], ""))
-            if not _TOKEN.fullmatch(text):
-                raise ValueError(
-                    f"Queue {self.queue} needs the option {match[1]}, of letters, "
-                    f"digits, _ and -, not {text!r}."
-                )
-            return text
-
-        return _FIELD.sub(value, self.publish_subject or self.subject)
+    def _token(self, name: str, options: Mapping[str, Any]) -> str:
+        text = str(options.get(name, ""))
+        if not _TOKEN.fullmatch(text):
+            raise ValueError(
+                f"Queue {self.queue} needs the option {name}, of letters, "
+                f"digits, _ and -, not {text!r}."
+            )
+        return text
 
     def tenant_of(self, subject: str) -> str:
         """Return whose message it is, by its subject; `""` without tenants."""
@@ -229,6 +231,7 @@ class Topology:
             "duplicate_window": int(self.settings.duplicate_window_s * 1e9),
             "max_consumers": 20_000,
             "allow_atomic": True,
+            "allow_batched": True,
             "allow_msg_ttl": True,
             "allow_msg_schedules": True,
         }
@@ -270,7 +273,12 @@ def _merged(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any] | N
         )
     needed: dict[str, Any] = {
         key: True
-        for key in ("allow_atomic", "allow_msg_ttl", "allow_msg_schedules")
+        for key in (
+            "allow_atomic",
+            "allow_batched",
+            "allow_msg_ttl",
+            "allow_msg_schedules",
+        )
         if wanted.get(key) and not found.get(key)
     }
     subjects = found.get("subjects") or []

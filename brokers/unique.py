@@ -9,7 +9,6 @@ import base64
 import hashlib
 import json
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,15 +17,13 @@ from dramatiq.broker import Broker, MessageProxy
 from dramatiq.common import q_name
 from dramatiq.errors import BrokerError
 from dramatiq.message import Message, get_encoder
-from dramatiq.middleware import Middleware
 
-from brokers.delivery import Choice
+from brokers.delivery import current_delivery
 from brokers.entries import lifetime
 from brokers.errors import ApiError, RefusedError
 from brokers.link import Link
 from brokers.publishing import Outgoing, Publisher
 from brokers.topology import WRONG_REVISION, Route, Topology
-from brokers.worker_hooks import delivery_of
 
 #: The option that names the message in whose favour this one was not stored.
 DUPLICATE_OF = "duplicate_of"
@@ -63,7 +60,7 @@ class Holder:
     sequence: int
 
 
-class UniqueJobs(Middleware):
+class UniqueJobs:
     """Stores jobs with their locks, and removes the locks of jobs that ended.
 
     Part of every broker. What is released by nobody ends after `unique_for`.
@@ -80,12 +77,19 @@ class UniqueJobs(Middleware):
         self._publisher = publisher
         self._topology = topology
         self._connected = connected
-        self._here = threading.local()
 
-    @property
-    def actor_options(self) -> set[str]:
-        """Return the options that actors may have."""
-        return {"unique_for", "unique_key"}
+    def locks(
+        self, broker: Broker, messages: Sequence[Message[Any]], tokens: Sequence[str]
+    ) -> list[Outgoing | None]:
+        """Return each message's lock or none; nothing at all where none is unique."""
+        actors = {broker.actors.get(name) for name in {m.actor_name for m in messages}}
+        asked = any(actor and "unique_for" in actor.options for actor in actors)
+        if not asked and not any("unique_for" in one.options for one in messages):
+            return []
+        return [
+            self.lock(broker, message, token)
+            for message, token in zip(messages, tokens, strict=True)
+        ]
 
     def lock(
         self, broker: Broker, message: Message[Any], token: str
@@ -117,8 +121,9 @@ class UniqueJobs(Middleware):
         options.pop(DUPLICATE_OF, None)
         options["unique_for"] = unique_for
         options["unique_key"] = _key(message, defaults.get("unique_key"))
-        if getattr(self._here, "working_on", None) == message.message_id:
-            self._here.goes_on = True
+        delivery = current_delivery()
+        if delivery is not None and delivery.message_id == message.message_id:
+            delivery.goes_on = True
             return None
         return self._lock(message, token)
 
@@ -134,13 +139,7 @@ class UniqueJobs(Middleware):
         """
         token = json.loads(lock.body)["token"]
         while True:
-            try:
-                new = self._publisher.store([lock, outgoing], atomic=True)
-            except RefusedError as error:
-                if error.err_code not in WRONG_REVISION:
-                    raise
-            else:
-                return self._stored(message, new)
+            # Looked at first: to be refused as a page is dear for the server.
             holder = self._holder(lock.stream, lock.subject)
             if holder is not None and holder.token == token:
                 # An attempt of ours whose answer was lost.
@@ -148,7 +147,13 @@ class UniqueJobs(Middleware):
             if holder is not None:
                 message.options[DUPLICATE_OF] = holder.message_id
                 return 0
-            # Released since: once more.
+            try:
+                new = self._publisher.store([lock, outgoing], atomic=True)
+            except RefusedError as error:
+                if error.err_code not in WRONG_REVISION:
+                    raise
+            else:
+                return self._stored(message, new)
 
     def store_many(
         self,
@@ -171,13 +176,11 @@ class UniqueJobs(Middleware):
             RefusedError: As for `store`.
             BrokerConnectionError: As for `store`.
         """
-        if not any(locks):
-            return self._publisher.store(outgoing, atomic=atomic)
-        if atomic:
+        if atomic and any(locks):
             raise ValueError("Unique messages are not stored in atomic pages.")
         one_by_one = list(zip(messages, locks, outgoing, strict=True))
         plain = [one for _, lock, one in one_by_one if lock is None]
-        new = self._publisher.store(plain)
+        new = self._publisher.store(plain, atomic=atomic)
         return new + sum(
             self.store(message, lock, one) for message, lock, one in one_by_one if lock
         )
@@ -201,31 +204,6 @@ class UniqueJobs(Middleware):
                 link.run(link.api(f"STREAM.PURGE.{route.stream}", wanted))
         except BrokerError as error:
             _log.warning("The lock of %s is not released: %s", message, error)
-
-    def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
-        """Note which job this thread works on."""
-        unique = "unique_for" in message.options
-        self._here.working_on = message.message_id if unique else None
-        self._here.goes_on = False
-
-    def after_ack(self, broker: Broker, message: MessageProxy) -> None:
-        """Release the lock, unless the job goes on."""
-        self._settled(message)
-
-    def after_nack(self, broker: Broker, message: MessageProxy) -> None:
-        """Release the lock, unless the job goes on."""
-        self._settled(message)
-
-    def _settled(self, message: MessageProxy) -> None:
-        if "unique_for" not in message.options:
-            return
-        here = self._here
-        mine = getattr(here, "working_on", None) == message.message_id
-        here.working_on = None
-        delivery = delivery_of(message)
-        comes_again = delivery is not None and delivery.choice is not Choice.ACK
-        if not comes_again and not (mine and here.goes_on):
-            self.release(message)
 
     def _stored(self, message: Message[Any], new: int) -> int:
         if new == 1:
