@@ -265,7 +265,10 @@ class _Round:
                 if time.monotonic() - self._heard_at > SILENCE_S:
                     return
         finally:
-            self._link.call(self._end)
+            # Answered rounds have ended by themselves; another call would wake the
+            # loop once more for every message.
+            if self._unanswered:
+                self._link.call(self._finish)
 
     def on_connected(self) -> None:
         """Nothing to do: the round was given up when the connection broke."""
@@ -284,10 +287,6 @@ class _Round:
             self._send()
         else:
             self._finish()
-
-    def _end(self) -> None:
-        self._link.forget(self._reply)
-        self._link.unwatch(self)
 
     def _send(self) -> None:
         while self._flying < WINDOW and self._next < len(self._units):
@@ -328,5 +327,7 @@ class _Round:
             self._send()
 
     def _finish(self) -> None:
+        self._link.forget(self._reply)
+        self._link.unwatch(self)
         if self._over.locked():
             self._over.release()
