@@ -33,6 +33,7 @@ from brokers.publishing import Outgoing, Publisher
 from brokers.pulls import Pulls
 from brokers.ring import Ring
 from brokers.servers import ServerOptions
+from brokers.tokens import plain_token
 from brokers.topology import Route, Settings, Topology
 from brokers.unique import UniqueJobs, is_duplicate
 from brokers.worker_hooks import WorkerHooks
@@ -95,7 +96,7 @@ class JetStreamBroker(HookedBroker):
         self._rings: dict[str, tuple[Link, Source]] = {}
         linked = self._connected_link
         self._unique = UniqueJobs(self._publisher, self._topology, linked)
-        marks = self.bucket(f"{namespace}-cancelled")
+        marks = self.bucket(f"{plain_token(namespace)}-cancelled")
         self._cancelling = Cancelling(marks, self._topology, linked, self._unique)
         # In front of all others, so that their hooks know the delivery.
         own = [WorkerHooks(self._give_back), self._cancelling]

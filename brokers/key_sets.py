@@ -2,6 +2,8 @@
 
 import logging
 
+from dramatiq.errors import BrokerError
+
 from brokers.errors import ApiError, UnavailableError
 from brokers.kv import Bucket
 from brokers.link import Link
@@ -46,8 +48,12 @@ class KeySet:
             BrokerError: They cannot be read.
         """
         told = f"{self._bucket.told}.>"
-        self._link.run(self._link.listen(self._on_told, told))
-        self._link.run(self._read(), timeout_s=30.0)
+        name = self._link.run(self._link.listen(self._on_told, told))
+        try:
+            self._link.run(self._read(), timeout_s=30.0)
+        except BrokerError:
+            self._link.call(self._link.spawn, self._link.unlisten(name))
+            raise
         self._link.call(self._link.watch, self)
 
     def on_connected(self) -> None:

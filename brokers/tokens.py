@@ -15,6 +15,11 @@ def escaped_token(text: str) -> str:
     )
 
 
+def plain_token(text: str) -> str:
+    """Return the text with `_` for what no bucket's name may have; not undone."""
+    return _OTHER.sub("_", text)
+
+
 def unescaped_token(token: str) -> str:
     """Return the text that `escaped_token` made the token of."""
     if "=" not in token:

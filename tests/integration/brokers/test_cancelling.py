@@ -149,6 +149,16 @@ def test_a_cancelled_job_leaves_no_lock(noted, work):
     until(lambda: not is_duplicate(noted.enqueue(job(2, unique_for=3_600_000))))
 
 
+def test_a_namespace_is_any_streams_name(make_broker, work):
+    broker = make_broker(namespace="app:1")
+    broker.declare_queue("default")
+    work(broker)
+
+    broker.cancel("any")
+
+    until(lambda: broker._cancelling._marks and "any" in broker._cancelling._marks)
+
+
 def test_a_mark_ends(noted, work, monkeypatch):
     monkeypatch.setattr("brokers.key_sets.RELOAD_S", 0.5)
     work(noted)
