@@ -149,7 +149,7 @@ def test_a_lost_word_delays_a_waiter_and_no_more(bucket, monkeypatch):
 
     bucket.put("key", b"here")
 
-    thread.join()
+    thread.join(20)
     assert found[0].value == b"here"
 
 

@@ -10,6 +10,7 @@ from dramatiq.errors import BrokerConnectionError
 from dramatiq.middleware import Middleware, Retries, SkipMessage
 
 from brokers import JetStreamBroker, current_delivery
+from brokers.errors import RefusedError
 from brokers.publishing import Publisher
 from brokers.unique import duplicate_of, is_duplicate
 from tests.integration.brokers.conftest import until
@@ -164,6 +165,27 @@ def test_whatever_becomes_a_dead_letter_has_ended(make_broker, work, actor):
 
     broker.join("default", timeout=10_000)
     until(lambda: is_free(broker, job().copy(actor_name=actor)))
+
+
+def test_a_letter_that_is_not_stored_leaves_the_lock(broker, work, monkeypatch):
+    """Its message comes again."""
+    refused = []
+
+    def refuse(*_, **__):
+        refused.append(1)
+        raise RefusedError("full")
+
+    monkeypatch.setattr("brokers.consumer.bury", refuse)
+    message = job().copy(actor_name="nobody")
+    broker.enqueue(message)
+    dramatiq.actor(lambda n: None, actor_name="work", broker=broker)
+
+    work(broker)
+
+    until(lambda: refused)
+    broker.enqueue(job(1))
+    until(lambda: broker.stored("default") == {"": 1})
+    assert is_duplicate(broker.enqueue(job().copy(actor_name="nobody")))
 
 
 def test_a_lock_ends_with_its_time(broker):
