@@ -1,5 +1,6 @@
 """A Dramatiq broker over NATS JetStream; knows nothing of batches."""
 
+from brokers.cancelling import Cancellation
 from brokers.dead_letters import DeadLetter
 from brokers.delivery import Delivery, current_delivery
 from brokers.errors import LetterNotFound, MessageTooLarge
@@ -7,8 +8,10 @@ from brokers.figures import QueueFigures
 from brokers.jetstream import JetStreamBroker
 from brokers.letters import DeadLetters
 from brokers.topology import Route
+from brokers.unique import is_duplicate
 
 __all__ = [
+    "Cancellation",
     "DeadLetter",
     "DeadLetters",
     "Delivery",
@@ -18,4 +21,5 @@ __all__ = [
     "QueueFigures",
     "Route",
     "current_delivery",
+    "is_duplicate",
 ]
