@@ -1,6 +1,7 @@
 """A Dramatiq broker over NATS JetStream; knows nothing of batches."""
 
 from brokers.batching import BatchedMessage
+from brokers.cancelling import Cancellation
 from brokers.dead_letters import DeadLetter
 from brokers.delivery import Delivery, current_delivery
 from brokers.errors import LetterNotFound, MessageTooLarge
@@ -8,9 +9,11 @@ from brokers.figures import QueueFigures
 from brokers.jetstream import JetStreamBroker
 from brokers.letters import DeadLetters
 from brokers.topology import Route
+from brokers.unique import is_duplicate
 
 __all__ = [
     "BatchedMessage",
+    "Cancellation",
     "DeadLetter",
     "DeadLetters",
     "Delivery",
@@ -20,4 +23,5 @@ __all__ = [
     "QueueFigures",
     "Route",
     "current_delivery",
+    "is_duplicate",
 ]

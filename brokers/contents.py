@@ -59,6 +59,7 @@ class Contents:
         for stream, subject in (
             *((route.stream, one.filter()) for one in route.classes),
             (route.stream, f"{route.delayed}.>"),
+            (route.stream, f"{route.locks}.>"),
             (DEAD_STREAM, route.dead),
         ):
             try:

@@ -14,6 +14,8 @@ STREAM_NOT_FOUND = 10059
 CONSUMER_NOT_FOUND = 10014
 #: JetStream's number for a consumer that exists and cannot be made like this.
 NOT_CHANGEABLE = 10012
+#: JetStream's numbers for *another message is, or is about to be, the last here*.
+WRONG_REVISION = (10071, 10164)
 #: The stream of dead letters; shared by all queues.
 DEAD_STREAM = "dead-letters"
 #: A tenant's consumer is gone after this long without a pull.
@@ -128,6 +130,11 @@ class Route:
         return f"delayed.{self.stream}.{escaped(self.queue)}"
 
     @property
+    def locks(self) -> str:
+        """Return what the subjects of unique jobs' locks begin with."""
+        return f"unique.{self.stream}.{escaped(self.queue)}"
+
+    @property
     def dead(self) -> str:
         """Return the subject of the queue's dead letters."""
         return f"dead.{escaped(self.queue)}"
@@ -156,6 +163,11 @@ def _check_priority(highest: int | None) -> None:
 def escaped(queue: str) -> str:
     """Return the queue's name as one token of a subject; can be undone."""
     return queue.replace(".", "=")
+
+
+def unescaped(token: str) -> str:
+    """Return the queue whose name `escaped` made the token of."""
+    return token.replace("=", ".")
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +219,13 @@ class Topology:
             )
             self._routes[queue] = route
         return route
+
+    @property
+    def streams(self) -> set[str]:
+        """Return the streams of all queues known so far."""
+        # A copy: other threads add routes.
+        routes = list(self._routes.values())
+        return {self.settings.namespace, *(route.stream for route in routes)}
 
     def is_ready(self, stream: str) -> bool:
         """Tell whether the stream was made or found; it may be gone by now."""
@@ -287,7 +306,7 @@ class Topology:
         }
 
     def _subjects(self, stream: str) -> list[str]:
-        subjects = {f"delayed.{stream}.>"}
+        subjects = {f"delayed.{stream}.>", f"unique.{stream}.>"}
         if stream == self.settings.namespace:
             subjects.add(f"{stream}.q.>")
         # A copy: other threads add routes.
