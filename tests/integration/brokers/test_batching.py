@@ -17,7 +17,7 @@ from dramatiq.middleware import (
     TimeLimitExceeded,
 )
 
-from brokers import Route, current_delivery
+from brokers import Route
 from tests.integration.brokers.conftest import until
 
 RETRYING = {"max_retries": 2, "min_backoff": 1, "max_backoff": 1}
@@ -229,24 +229,6 @@ def test_a_hook_leaves_a_message_out_and_the_time_limit_stays(make_broker, work)
         (3, "skipped", True),
     ]
     assert broker.get_queue_message_counts("default")[2] == 3
-
-
-def test_single_messages_are_postponed_alone(broker, work):
-    calls = []
-
-    def gather(messages):
-        assert current_delivery() is None
-        calls.append(numbers(messages))
-        if len(calls) == 1:
-            messages[1].delivery.postpone(0.2)
-
-    batched(broker, gather)
-    work(broker)
-
-    broker.enqueue_many(jobs(3))
-
-    broker.join("default", timeout=5000)
-    assert calls == [[0, 1, 2], [1]]
 
 
 def test_a_worker_that_stops_gives_back_what_it_gathered(broker, work):
