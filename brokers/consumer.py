@@ -11,6 +11,7 @@ from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.errors import BrokerConnectionError, BrokerError, DecodeError
 from dramatiq.message import Message, get_encoder
 
+from brokers.crashes import Crashes
 from brokers.dead_letters import bury
 from brokers.delivery import Choice, Delivery
 from brokers.errors import ApiError, MessageTooLarge, UnavailableError
@@ -159,18 +160,18 @@ class Settling:
         route: Route,
         publisher: Publisher,
         in_flight: InFlight,
-        max_deliveries: int | None,
+        crashes: Crashes | None,
     ) -> None:
         self._route = route
         self._publisher = publisher
         self._in_flight = in_flight
-        self._max_deliveries = max_deliveries
+        self._crashes = crashes
 
     def received(self, delivery: Delivery, body: bytes) -> ReceivedMessage | None:
         """Return the message to work on; none where it became a dead letter."""
         try:
-            if self._max_deliveries and delivery.deliveries > self._max_deliveries:
-                self._bury(delivery, body, "delivered too often")
+            if self._crashes and self._crashes.exceeded(delivery):
+                self._bury(delivery, body, "crashed")
                 return None
             return ReceivedMessage(decoded(body, self._route.queue), delivery, body)
         except DecodeError as error:
@@ -183,6 +184,8 @@ class Settling:
         delivery = _delivery(message)
         if delivery.choice is Choice.ACK:
             self._in_flight.settle(delivery, ACK)
+        elif delivery.choice is Choice.BURY:
+            self.failed(message)
         else:
             self._choose(delivery)
 
@@ -191,8 +194,8 @@ class Settling:
         delivery = _delivery(message)
         if delivery.settled:
             return
-        if delivery.choice is Choice.ACK:
-            error = message._exception  # noqa: SLF001 - Dramatiq has no other way to it
+        if delivery.choice in (Choice.ACK, Choice.BURY):
+            error = delivery.unsent or message._exception  # noqa: SLF001 - Dramatiq has no other way to it
             body = getattr(message, "body", b"") or message.encode()
             self._bury(delivery, body, "failed", error)
         else:

@@ -49,7 +49,7 @@ class Contents:
     def counts(self, queue_name: str) -> tuple[int, int, int]:
         """Return how many messages are ready or in flight, delayed, and dead."""
         route = self._topology.route(queue_name)
-        ready, waiting = self._unfinished(route)
+        ready, waiting, _ = self._unfinished(route)
         dead, _ = self._count(DEAD_STREAM, route.dead)
         return ready, waiting, sum(dead.values())
 
@@ -76,20 +76,18 @@ class Contents:
         route = self._topology.route(queue_name)
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         pause_s = JOIN_PAUSE_S[0]
-        while sum(self._unfinished(route)):
+        while self._unfinished(route) != (0, 0, True):
             if deadline is not None and time.monotonic() > deadline:
                 raise QueueJoinTimeout(queue_name)
             time.sleep(pause_s)
             pause_s = min(JOIN_PAUSE_S[1], pause_s * 1.5)
 
-    def _unfinished(self, route: Route) -> tuple[int, int]:
-        """Return the ready and the delayed messages at one and the same moment."""
-        while True:
-            waiting, before = self._count(route.stream, f"{route.delayed}.>")
-            ready, after = self._count(route.stream, route.filter())
-            # Whatever moved between the two looks was published anew.
-            if before == after:
-                return sum(ready.values()), sum(waiting.values())
+    def _unfinished(self, route: Route) -> tuple[int, int, bool]:
+        """Return the ready and the delayed messages, and if both at one moment."""
+        waiting, before = self._count(route.stream, f"{route.delayed}.>")
+        ready, after = self._count(route.stream, route.filter())
+        # Whatever moved between the two looks was published anew.
+        return sum(ready.values()), sum(waiting.values()), before == after
 
     def _count(self, stream: str, subjects: str) -> tuple[dict[str, int], int]:
         link = self._connected()

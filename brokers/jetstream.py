@@ -7,13 +7,14 @@ declaration to be published to; streams and consumers are made at their first us
 
 import secrets
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any
 
 from dramatiq.broker import Consumer
 from dramatiq.common import q_name
-from dramatiq.errors import BrokerConnectionError, QueueNotFound
+from dramatiq.errors import QueueNotFound
 from dramatiq.message import Message, get_encoder
 from dramatiq.middleware import Middleware, default_middleware
 
@@ -21,6 +22,7 @@ from brokers.bulk import store_fresh
 from brokers.connection import Connection
 from brokers.consumer import NAK, JetStreamConsumer, Settling, opened
 from brokers.contents import Contents
+from brokers.crashes import Crashes
 from brokers.delays import delayed
 from brokers.delivery import Delivery, current_delivery
 from brokers.hook_tables import HookedBroker
@@ -33,9 +35,6 @@ from brokers.ring import Ring
 from brokers.servers import ServerOptions
 from brokers.topology import Route, Settings, Topology
 from brokers.worker_hooks import WorkerHooks
-
-#: A message whose retry could not be stored comes again after this long.
-UNSENT_S = 1.0
 
 
 class JetStreamBroker(HookedBroker):
@@ -53,8 +52,10 @@ class JetStreamBroker(HookedBroker):
         replicas: On how many servers each stream is kept.
         ack_wait_ms: A message is delivered again when its worker gave no sign of
             life for this long.
-        max_deliveries: A message delivered more often becomes a dead letter; being
-            postponed or requeued counts too. None means never.
+        max_deliveries: A message becomes a dead letter when so many workers died
+            while they worked on it, the first not counted: no death leaves a trace
+            at a first delivery. Being postponed or requeued does not count. None
+            counts nothing, and leaves that to the application.
         tls: For `tls://` URLs, where the system's defaults do not do.
         credentials: The path of a `.creds` file.
         duplicate_window_s: For how long the server knows a message id.
@@ -87,7 +88,12 @@ class JetStreamBroker(HookedBroker):
         self._publisher = Publisher(self._connection, self._topology, publish_timeout_s)
         self._publish_timeout_s = publish_timeout_s
         self._contents = Contents(self._connected_link, self._topology)
-        self._max_deliveries = max_deliveries
+        self._crashes: Crashes | None = None
+        if max_deliveries is not None:
+            self._crashes = Crashes(
+                self._publisher, self._connected_link, max_deliveries
+            )
+            self.add_middleware(self._crashes, after=WorkerHooks)
         self._in_flight: tuple[Link, InFlight] | None = None
         self._rings: dict[str, tuple[Link, Source]] = {}
 
@@ -108,9 +114,16 @@ class JetStreamBroker(HookedBroker):
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
         """Call the hooks in reverse order; what they raise is logged."""
-        if signal == "process_message" and (delivery := current_delivery()):
-            delivery.is_over = True
-        super().emit_after(signal, *args, **kwargs)
+        if signal != "process_message" or not (delivery := current_delivery()):
+            super().emit_after(signal, *args, **kwargs)
+            return
+        # Dramatiq calls them twice where they were interrupted.
+        delivery.is_over, delivery.unsent = True, None
+        try:
+            super().emit_after(signal, *args, **kwargs)
+        except BaseException as error:
+            delivery.unsent = error
+            raise
 
     def enqueue(
         self, message: Message[Any], *, delay: int | None = None
@@ -129,15 +142,12 @@ class JetStreamBroker(HookedBroker):
             BrokerConnectionError: It was not confirmed in time.
         """
         self.emit_before("enqueue", message, delay)
-        route = self._topology.route(q_name(message.queue_name))
-        outgoing = _outgoing(message, route, secrets.token_hex(12))
-        if delay:
-            outgoing = delayed(outgoing, route, delay)
-        try:
+        with _kept_unless_stored():
+            route = self._topology.route(q_name(message.queue_name))
+            outgoing = _outgoing(message, route, secrets.token_hex(12))
+            if delay is not None and delay > 0:
+                outgoing = delayed(outgoing, route, delay)
             self._publisher.store([outgoing])
-        except BrokerConnectionError:
-            _keep_current()
-            raise
         if not delay:
             self._notice([message])
         self.emit_after("enqueue", message, delay)
@@ -171,18 +181,19 @@ class JetStreamBroker(HookedBroker):
                 self.emit_before("enqueue", message, None)
         prefix = secrets.token_hex(12)
         ids = dedup_ids or [f"{prefix}.{n}" for n in range(len(messages))]
-        routes = {
-            name: self._topology.route(q_name(name))
-            for name in {message.queue_name for message in messages}
-        }
-        outgoing = [
-            _outgoing(message, routes[message.queue_name], one)
-            for message, one in zip(messages, ids, strict=True)
-        ]
-        if dedup_ids or atomic:
-            new = self._publisher.store(outgoing, atomic=atomic)
-        else:
-            store_fresh(self._publisher, outgoing)
+        with _kept_unless_stored():
+            routes = {
+                name: self._topology.route(q_name(name))
+                for name in {message.queue_name for message in messages}
+            }
+            outgoing = [
+                _outgoing(message, routes[message.queue_name], one)
+                for message, one in zip(messages, ids, strict=True)
+            ]
+            if dedup_ids or atomic:
+                new = self._publisher.store(outgoing, atomic=atomic)
+            else:
+                store_fresh(self._publisher, outgoing)
         self._notice(messages)
         if is_heard:
             for message in messages:
@@ -216,7 +227,7 @@ class JetStreamBroker(HookedBroker):
         opened(link, source)
         if route.by_tenant:
             self._rings[queue_name] = (link, source)
-        settling = Settling(route, self._publisher, in_flight, self._max_deliveries)
+        settling = Settling(route, self._publisher, in_flight, self._crashes)
         return JetStreamConsumer(link, source, buffer, settling, timeout / 1000)
 
     def stored(self, queue_name: str) -> dict[str, int]:
@@ -299,16 +310,21 @@ class JetStreamBroker(HookedBroker):
                 link.call(ring.notice, frozenset(some))
 
 
-def _keep_current() -> None:
-    """Have the message delivered again whose follow-up could not be stored.
+@contextmanager
+def _kept_unless_stored() -> Iterator[None]:
+    """Keep the message whose follow-up cannot be stored.
 
     A retry, a callback or the next step of a pipeline is enqueued by a hook after the
     actor. Dramatiq swallows the hook's error and acknowledges the message, which
     would lose both.
     """
-    delivery = current_delivery()
-    if delivery is not None and delivery.is_over:
-        delivery.postpone(UNSENT_S)
+    try:
+        yield
+    except BaseException as error:
+        delivery = current_delivery()
+        if delivery is not None and delivery.is_over:
+            delivery.unsent = error
+        raise
 
 
 def _outgoing(message: Message[Any], route: Route, unique: str) -> Outgoing:

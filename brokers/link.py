@@ -341,6 +341,8 @@ class Link:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(1.0)
+            # An interrupted thread may have left work without waking us.
+            self._wake()
             for watcher in list(self._watchers):
                 watcher.on_tick()
 

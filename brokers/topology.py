@@ -15,6 +15,8 @@ CONSUMER_NOT_FOUND = 10014
 DEAD_STREAM = "dead-letters"
 #: How long dead letters are kept.
 DEAD_DAYS = 7
+#: The stream of marks by which crashes are counted; shared by all queues.
+CRASH_STREAM = "crashes"
 #: A tenant's consumer is gone after this long without a pull.
 IDLE_TENANT_S = 3600
 
@@ -196,9 +198,9 @@ class Topology:
             "storage": "file",
             "num_replicas": self.settings.replicas,
         }
-        if stream == DEAD_STREAM:
+        if stream in (DEAD_STREAM, CRASH_STREAM):
             return common | {
-                "subjects": ["dead.>"],
+                "subjects": ["dead.>" if stream == DEAD_STREAM else "crashes.>"],
                 "retention": "limits",
                 "discard": "old",
                 "max_age": DEAD_DAYS * 86_400 * 10**9,

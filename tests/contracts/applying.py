@@ -159,9 +159,9 @@ class ApplicationContract(Contract):
 
         messages = [actor(double, name="double", store_results=True).message(4)]
 
-        assert list(
-            group(messages).run().get_results(block=True, timeout=20_000)
-        ) == [8]
+        assert list(group(messages).run().get_results(block=True, timeout=20_000)) == [
+            8
+        ]
 
     def test_an_actor_sends_to_others(self, actor):
         seen = []

@@ -58,6 +58,7 @@ class Contract:
     NOTHING: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     def __init_subclass__(cls, lacks: Mapping[str, str] = NOTHING) -> None:
+        """Take out what is lacking."""
         super().__init_subclass__()
         for name in lacks:
             # A name that is no test would raise here.

@@ -219,7 +219,9 @@ class SettleContract(Contract):
         child = os.fork()
         if not child:
             try:
-                taken(broker.consume(queue_name=backend.queue, prefetch=3, timeout=100))
+                mortal = backend.broker(lease_ms=1000)
+                mortal.declare_queue(backend.queue)
+                taken(mortal.consume(queue_name=backend.queue, prefetch=3, timeout=100))
             finally:
                 os._exit(0)
         os.waitpid(child, 0)

@@ -1,13 +1,22 @@
 """Our broker under the contract, on a real nats-server."""
 
 import base64
+import os
+import threading
+import time
 import uuid
+from dataclasses import replace
 
+import dramatiq
 import pytest
-from dramatiq import Message
+from dramatiq import Message, Worker
+from dramatiq.middleware import Callbacks, Middleware, Retries, TimeLimitExceeded
 
-from brokers import JetStreamBroker
+from brokers import JetStreamBroker, MessageTooLarge, current_delivery
+from brokers.delays import delayed
+from brokers.publishing import Outgoing
 from tests.contracts.applying import ApplicationContract
+from tests.contracts.broker import job, taken, until
 from tests.contracts.consuming import ConsumeContract
 from tests.contracts.delaying import DelayContract
 from tests.contracts.enqueueing import EnqueueContract
@@ -118,3 +127,212 @@ class TestWork(WorkContract):
 
 class TestApplication(ApplicationContract):
     pass
+
+
+@pytest.mark.parametrize("delay", [None, 60_000])
+def test_a_message_too_large_is_refused_before_it_is_sent(backend, send, delay):
+    """The server would cut the connection; other threads go on with it (E7)."""
+    broker = backend.broker()
+    send(broker)
+    client = broker._connection.link()._client
+
+    with pytest.raises(MessageTooLarge):
+        send(broker, "x" * client.max_payload, delay=delay)
+
+    send(broker)
+    assert backend.size(broker) == 2
+    assert broker._connection.link()._client.stats["reconnects"] == 0
+
+
+def test_a_hundred_thousand_for_later_do_not_slow_one_for_now(backend, work, send):
+    """They wait in the server, and nobody holds them (D2)."""
+    broker, runs = backend.broker(), []
+    dramatiq.actor(
+        runs.append, actor_name="note", queue_name=backend.queue, broker=broker
+    )
+    route, body = broker._topology.route(backend.queue), job(backend.queue).encode()
+    one = Outgoing(route.stream, route.subject, body, {"Nats-Msg-Id": ""})
+    broker._publisher.store(
+        [
+            delayed(replace(one, headers={"Nats-Msg-Id": f"far{n}"}), route, 86_400_000)
+            for n in range(100_000)
+        ]
+    )
+    work(broker)
+
+    start = time.monotonic()
+    for n in range(100):
+        send(broker, n)
+    send(broker, 100, delay=100)
+
+    until(lambda: len(runs) == 101)
+    assert time.monotonic() - start < 5
+    assert backend.size(broker) == 100_000
+    broker.flush(backend.queue)
+    assert backend.size(broker) == 0
+
+
+def test_no_delay_queue_is_declared(backend, send):
+    """A worker would start a thread for it (D4)."""
+    broker = backend.broker()
+    broker.declare_queue(backend.queue)
+
+    send(broker, delay=10)
+
+    assert broker.get_declared_delay_queues() == set()
+    [message] = taken(broker.consume(queue_name=backend.queue, timeout=100))
+    assert "eta" not in message.options
+
+
+def test_a_vanished_consumer_is_made_again(backend, work, send):
+    """Its messages are still there (Q2)."""
+    broker, runs = backend.broker(), []
+    dramatiq.actor(
+        runs.append, actor_name="note", queue_name=backend.queue, broker=broker
+    )
+    work(broker)
+    send(broker, 1)
+    until(lambda: runs == [1])
+    route, link = broker._topology.route(backend.queue), broker._connection.link()
+
+    name = f"{route.stream}.{route.consumer_name()}"
+    link.run(link.api(f"CONSUMER.DELETE.{name}"))
+
+    send(broker, 2)
+    until(lambda: runs == [1, 2])
+
+
+def test_a_settled_message_stays_settled_over_a_restart(backend, send):
+    """An ack given while the server is away is brought to it later (A1, A4)."""
+    broker = backend.broker()
+    broker.declare_queue(backend.queue)
+    send(broker)
+    consumer = broker.consume(queue_name=backend.queue, prefetch=1, timeout=100)
+    [message] = taken(consumer)
+
+    backend.stop()
+    consumer.ack(message)
+    backend.start()
+
+    until(lambda: backend.size(broker) == 0)
+    consumer.close()
+
+
+def test_a_retry_that_is_too_large_makes_a_dead_letter(backend, work, send):
+    """It could never be stored; the message is kept as it was (S2, E7)."""
+    broker = backend.broker(Retries(max_retries=3, min_backoff=1, max_backoff=1))
+    runs = []
+
+    @dramatiq.actor(actor_name="note", queue_name=backend.queue, broker=broker)
+    def note(n):
+        runs.append(n)
+        # Dramatiq puts the traceback into the retry.
+        raise ValueError("x" * 9_000_000)
+
+    work(broker)
+    sent = send(broker, 1)
+
+    until(lambda: backend.dead(broker) == 1)
+    assert backend.letters(broker) == [sent]
+    assert runs == [1]
+
+
+def test_a_callback_that_is_interrupted_is_called_again(backend, work, send):
+    """A late time limit may hit the hooks after the actor (S2, S3)."""
+    strikes = [1]
+
+    class Striking(Middleware):
+        def before_enqueue(self, broker, message, delay):
+            if message.actor_name == "then" and strikes:
+                strikes.pop()
+                raise TimeLimitExceeded
+
+    broker, runs = backend.broker(Striking(), Callbacks()), []
+    for name, option in (("note", {"on_success": "then"}), ("then", {})):
+        dramatiq.actor(
+            lambda *_, name=name: runs.append(name),
+            actor_name=name,
+            queue_name=backend.queue,
+            broker=broker,
+            **option,
+        )
+
+    work(broker, threads=1)
+    send(broker, 1)
+
+    until(lambda: runs == ["note", "note", "then"])
+    broker.join(backend.queue, timeout=5000)
+
+
+def test_a_message_that_kills_its_workers_becomes_a_dead_letter(backend, work, send):
+    """The one behind it, which the dead had only prefetched, is innocent (H3)."""
+    runs = []
+
+    def made(*, lethal):
+        broker = backend.broker(lease_ms=600, max_deliveries=2)
+
+        @dramatiq.actor(actor_name="note", queue_name=backend.queue, broker=broker)
+        def note(n):
+            if n == "poison" and lethal:
+                os._exit(9)
+            runs.append(n)
+
+        return broker
+
+    sender = backend.broker()
+    for n in ("poison", "innocent"):
+        send(sender, n)
+
+    deaths = 0
+    while not backend.dead(sender):
+        child = os.fork()
+        if not child:
+            try:
+                broker = made(lethal=True)
+                Worker(broker, worker_threads=1, worker_timeout=100).start()
+                until(lambda: runs)
+            finally:
+                os._exit(0)
+        deaths += os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+        assert deaths < 5
+
+    assert deaths == 3
+    assert [letter.args for letter in backend.letters(sender)] == [("poison",)]
+
+
+def test_what_is_postponed_or_requeued_counts_as_no_crash(backend, work, send):
+    """However often (H3, A3)."""
+    broker = backend.broker(max_deliveries=1)
+    deliveries = []
+
+    @dramatiq.actor(actor_name="note", queue_name=backend.queue, broker=broker)
+    def note(n):
+        deliveries.append(current_delivery().deliveries)
+        if len(deliveries) < 6:
+            current_delivery().postpone(0)
+
+    send(broker, 1)
+    for _ in range(3):
+        consumer = broker.consume(queue_name=backend.queue, prefetch=1, timeout=100)
+        consumer.requeue(taken(consumer))
+        consumer.close()
+    work(broker)
+
+    broker.join(backend.queue, timeout=10_000)
+    assert deliveries == [4, 5, 6, 7, 8, 9]
+    assert backend.dead(broker) == 0
+
+
+def test_heartbeats_do_not_pile_up_without_a_server(backend, send):
+    """A long absence must not fill the memory (H1)."""
+    broker = backend.broker(lease_ms=150)
+    broker.declare_queue(backend.queue)
+    send(broker)
+    [message] = taken(broker.consume(queue_name=backend.queue, timeout=100))
+    link = broker._connection.link()
+
+    backend.stop()
+    until(lambda: not link.is_online)
+    threading.Event().wait(0.4)
+
+    assert not [frame for frame in link._frames if frame[0] == message.delivery.reply]

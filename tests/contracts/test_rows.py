@@ -11,7 +11,10 @@ _NAMED = re.compile(r"\(((?:[A-Z]\d(?:, )?)+)\)[.:]")
 def test_every_row_is_shown():
     texts = [path.read_text() for path in Path(__file__).parent.glob("*.py")]
     named = {
-        row for text in texts for some in _NAMED.findall(text) for row in some.split(", ")
+        row
+        for text in texts
+        for some in _NAMED.findall(text)
+        for row in some.split(", ")
     }
 
     assert named | ELSEWHERE == set(ROWS)

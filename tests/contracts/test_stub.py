@@ -104,6 +104,7 @@ class TestSettle(
 class TestWork(
     WorkContract,
     lacks={
+        "test_flush_drops_what_is_ready_and_what_waits": "Only what is ready.",
         "test_a_thread_survives_what_is_raised_outside_of_its_actor": "It dies.",
         "test_a_retry_that_cannot_be_stored_loses_nothing": MEMORY,
     },

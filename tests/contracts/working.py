@@ -1,7 +1,7 @@
 """Whole workers: waiting for them, emptying their queues, interrupting them."""
 
+import contextlib
 import ctypes
-import random
 import threading
 
 import dramatiq
@@ -113,17 +113,17 @@ class WorkContract(Contract):
 
         def enqueue():
             while not over.is_set():
-                try:
-                    send(broker)
-                except Interrupt:
-                    continue
+                with contextlib.suppress(Interrupt):
+                    while not over.is_set():
+                        send(broker)
+                        threading.Event().wait(0.0005)
 
         threads = [threading.Thread(target=enqueue) for _ in range(4)]
         for thread in threads:
             thread.start()
-        for _ in range(150):
-            raise_in(random.choice(threads), TimeLimitExceeded)
-            threading.Event().wait(random.uniform(0, 0.006))
+        for n in range(150):
+            raise_in(threads[n % 4], TimeLimitExceeded)
+            threading.Event().wait(n * 7 % 60 / 10_000)
         over.set()
         for thread in threads:
             thread.join(10)
