@@ -1,7 +1,8 @@
 """What the queues hold: counting it, dropping it, waiting until it is worked off."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from dramatiq.errors import QueueJoinTimeout
 
@@ -12,8 +13,13 @@ from brokers.topology import (
     STREAM_NOT_FOUND,
     Route,
     Topology,
+    count_subjects,
     stored_by_subject,
 )
+
+T = TypeVar("T")
+#: Answers with what it found, and the stream's last sequence.
+Question = Callable[..., Coroutine[Any, Any, tuple[T, int]]]
 
 #: How often `join` looks, at first and at last.
 JOIN_PAUSE_S = (0.01, 0.2)
@@ -58,7 +64,7 @@ class Contents:
         route, link = self._topology.route(queue_name), self._connected()
         for stream, subject in (
             (route.stream, route.filter()),
-            (route.stream, f"{route.delayed}.>"),
+            (route.stream, route.all_delayed),
             (DEAD_STREAM, route.dead),
         ):
             try:
@@ -84,16 +90,20 @@ class Contents:
 
     def _unfinished(self, route: Route) -> tuple[int, int, bool]:
         """Return the ready and the delayed messages, and if both at one moment."""
-        waiting, before = self._count(route.stream, f"{route.delayed}.>")
+        # Each delayed message has a subject of its own.
+        waiting, before = self._ask(0, count_subjects, route.stream, route.all_delayed)
         ready, after = self._count(route.stream, route.filter())
         # Whatever moved between the two looks was published anew.
-        return sum(ready.values()), sum(waiting.values()), before == after
+        return sum(ready.values()), waiting, before == after
 
     def _count(self, stream: str, subjects: str) -> tuple[dict[str, int], int]:
+        return self._ask({}, stored_by_subject, stream, subjects)
+
+    def _ask(self, nothing: T, question: Question[T], *place: str) -> tuple[T, int]:
         link = self._connected()
         try:
-            return link.run(stored_by_subject(link, stream, subjects), timeout_s=30.0)
+            return link.run(question(link, *place), timeout_s=30.0)
         except ApiError as error:
             if error.err_code != STREAM_NOT_FOUND:
                 raise
-            return {}, 0
+            return nothing, 0
