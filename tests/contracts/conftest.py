@@ -2,8 +2,9 @@
 
 import itertools
 
+import dramatiq
 import pytest
-from dramatiq import Worker
+from dramatiq import JSONEncoder, Worker
 
 from tests.contracts.broker import job
 
@@ -17,6 +18,20 @@ pytest.register_assert_rewrite(
 )
 
 _numbers = itertools.count()
+
+
+@pytest.fixture
+def encoder():
+    """Dramatiq's own; a suite may use another one."""
+    return JSONEncoder()
+
+
+@pytest.fixture(autouse=True)
+def _encoded(encoder):
+    before = dramatiq.get_encoder()
+    dramatiq.set_encoder(encoder)
+    yield
+    dramatiq.set_encoder(before)
 
 
 @pytest.fixture

@@ -156,6 +156,30 @@ class SettleContract(Contract):
         assert sorted(message.args[0] for message in again) == [0, 1]
         assert backend.size(broker) == 3
 
+    def test_a_stopped_worker_gives_back_what_it_has_not_begun(
+        self, backend, consuming, work, send
+    ):
+        """And finishes what it has begun (A3)."""
+        broker, began = backend.broker(), []
+        other = backend.peer(broker)
+
+        @dramatiq.actor(actor_name="note", queue_name=backend.queue, broker=broker)
+        def note(n):
+            began.append(n)
+            threading.Event().wait(0.4)
+
+        worker = work(broker, threads=1)
+        for n in range(3):
+            send(broker, n)
+        until(lambda: began)
+
+        worker.stop()
+
+        left = set(range(3)) - set(began)
+        assert backend.size(other) == len(left) > 0
+        again = taken(consuming(other), len(left), within_s=5)
+        assert {message.args[0] for message in again} == left
+
     def test_closing_gives_back_what_nobody_took(self, backend, consuming, send):
         """What the consumer holds for itself is there for others at once (A4)."""
         broker = backend.broker()

@@ -16,6 +16,7 @@ from dramatiq.middleware import Callbacks, Middleware, Retries, TimeLimitExceede
 
 from brokers import JetStreamBroker, MessageTooLarge, current_delivery
 from brokers.delays import delayed
+from brokers.encoding import ENCODER
 from brokers.publishing import Outgoing
 from tests.contracts.applying import ApplicationContract
 from tests.contracts.broker import job, taken, until
@@ -129,6 +130,12 @@ class TestWork(WorkContract):
 
 class TestApplication(ApplicationContract):
     pass
+
+
+class TestApplicationWithOurEncoder(ApplicationContract):
+    @pytest.fixture
+    def encoder(self):
+        return ENCODER
 
 
 @pytest.mark.parametrize("delay", [None, 60_000])

@@ -93,6 +93,7 @@ class TestSettle(
         "test_an_ack_after_a_flush_is_harmless": "It counts each ack.",
         "test_a_second_nack_is_harmless": "It counts each nack.",
         "test_what_is_given_back_is_there_at_once": MEMORY,
+        "test_a_stopped_worker_gives_back_what_it_has_not_begun": MEMORY,
         "test_a_living_workers_messages_come_to_nobody_else": MEMORY,
         "test_a_worker_keeps_its_message_while_it_stops": MEMORY,
         "test_a_dead_workers_messages_come_back": MEMORY,
