@@ -52,12 +52,10 @@ class Crashes(Middleware):
             marks, _ = link.run(
                 stored_by_subject(link, CRASH_STREAM, f"{_subject(delivery)}.*")
             )
-        except ApiError as error:
-            if error.err_code != STREAM_NOT_FOUND:
-                raise
-            return False
-        except UnavailableError:
-            _log.warning("Crashes of %s are not known.", delivery.identity)
+        except (ApiError, UnavailableError) as error:
+            # Without the stream no mark was ever stored.
+            if getattr(error, "err_code", 0) != STREAM_NOT_FOUND:
+                _log.warning("Crashes are not known: %s", error)
             return False
         return len(marks) >= self._most
 

@@ -205,7 +205,8 @@ class ConsumeContract(Contract):
         dramatiq.actor(
             runs.append, actor_name="note", queue_name=backend.queue, broker=broker
         )
-        for body in (b"\xff", b"[]", b'{"args": 1}', b""):
+        nameless = job(backend.queue, actor=["note"]).encode()
+        for body in (b"\xff", b"[]", b'{"args": 1}', nameless):
             backend.put(broker, body)
 
         work(broker)
