@@ -85,7 +85,12 @@ class Link:
     # Called from any thread.
 
     def call(self, function: Callable[..., object], *args: object) -> None:
-        """Have the loop call the function soon, in order; return at once."""
+        """Have the loop call the function soon, in order; return at once.
+
+        Once the connection was closed it is not called.
+        """
+        if self._closing:
+            return
         self._calls.append((function, args))
         if not self._awake:
             self._awake = True

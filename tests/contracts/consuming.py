@@ -69,9 +69,9 @@ class ConsumeContract(Contract):
 
         backend.vanish(broker)
 
-        send(backend.peer(broker), 2)
+        send(broker, 2)
         until(lambda: runs == [1, 2])
-        send(broker, 3)
+        send(backend.peer(broker), 3)
         until(lambda: runs == [1, 2, 3])
 
     def test_consume_takes_dramatiqs_keywords(self, backend, send):

@@ -68,6 +68,16 @@ class SettleContract(Contract):
 
         until(lambda: backend.size(broker) == 0)
 
+    def test_an_ack_after_closing_is_harmless(self, backend, consuming, send):
+        """A thread may outlive its worker's patience (A1, S1)."""
+        broker = backend.broker()
+        consumer = consuming(broker)
+        send(broker)
+        [message] = taken(consumer)
+
+        broker.close()
+        consumer.ack(message)
+
     def test_an_ack_after_a_flush_is_harmless(self, backend, consuming, send):
         """What was dropped needs no settling (A1, F1)."""
         broker = backend.broker()

@@ -78,6 +78,34 @@ class WorkContract(Contract):
         with pytest.raises(QueueJoinTimeout):
             broker.join(backend.queue, timeout=50)
 
+    def test_join_does_not_wait_for_other_queues(self, backend, work, send):
+        """However busy they are (J1)."""
+        broker, over = backend.broker(), threading.Event()
+        broker.declare_queue(backend.queue)
+        other = f"{backend.queue}.other"
+        broker.declare_queue(other)
+
+        def flood():
+            while not over.is_set():
+                broker.enqueue(job(other))
+
+        threads = [threading.Thread(target=flood) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        try:
+            for n in range(3):
+                send(broker, n)
+                consumer = broker.consume(backend.queue, prefetch=1, timeout=5000)
+                consumer.ack(next(consumer))
+                consumer.close()
+                broker.join(backend.queue, timeout=3000)
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+
+        assert backend.size(broker, other)
+
     def test_a_broker_may_be_closed_twice(self, backend, send):
         """The second time nothing happens (S1)."""
         broker = backend.broker()
