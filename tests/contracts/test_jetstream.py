@@ -238,6 +238,7 @@ def test_a_settled_message_stays_settled_over_a_restart(backend, send):
     [message] = taken(consumer)
 
     backend.stop()
+    until(lambda: not broker._connection.link().is_online)
     consumer.ack(message)
     backend.start()
 

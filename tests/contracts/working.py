@@ -9,7 +9,7 @@ import pytest
 from dramatiq.errors import QueueJoinTimeout
 from dramatiq.middleware import Interrupt, Middleware, Retries, TimeLimitExceeded
 
-from tests.contracts.broker import Contract, job, until
+from tests.contracts.broker import Contract, job, taken, until
 
 
 class WorkContract(Contract):
@@ -96,9 +96,9 @@ class WorkContract(Contract):
             for n in range(3):
                 send(broker, n)
                 consumer = broker.consume(backend.queue, prefetch=1, timeout=5000)
-                consumer.ack(next(consumer))
+                consumer.ack(*taken(consumer))
                 consumer.close()
-                broker.join(backend.queue, timeout=3000)
+                broker.join(backend.queue, timeout=20_000)
         finally:
             over.set()
             for thread in threads:
