@@ -13,6 +13,7 @@ import logging
 import secrets
 import selectors
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -59,7 +60,7 @@ class Link:
         self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._frames: deque[bytes] = deque()
         self._awake = False
-        self._connected = threading.Event()
+        self._connected = False
         self._online = asyncio.Event()
         self._writable = asyncio.Event()
         self._written = asyncio.Event()
@@ -118,13 +119,17 @@ class Link:
         Raises:
             UnavailableError: It was not there in time.
         """
-        if not self._connected.wait(timeout_s):
-            raise UnavailableError(self._silence())
+        deadline = time.monotonic() + timeout_s
+        # No threading.Event: an interrupt inside of its wait may leave its lock held.
+        while not self._connected:
+            if time.monotonic() > deadline:
+                raise UnavailableError(self._silence())
+            time.sleep(0.005)
 
     @property
     def is_online(self) -> bool:
         """Tell whether the server is there, as far as we know."""
-        return self._connected.is_set()
+        return self._connected
 
     @property
     def max_payload_bytes(self) -> int:
@@ -385,14 +390,14 @@ class Link:
 
     async def _on_connected(self) -> None:
         self._online.set()
-        self._connected.set()
+        self._connected = True
         self._end_turn_soon()
         for watcher in list(self._watchers):
             watcher.on_connected()
 
     async def _on_disconnected(self) -> None:
         self._online.clear()
-        self._connected.clear()
+        self._connected = False
         for watcher in list(self._watchers):
             watcher.on_disconnected()
 

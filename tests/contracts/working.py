@@ -137,6 +137,7 @@ class WorkContract(Contract):
         """Time limits and shutdowns are raised anywhere (S3)."""
         broker = backend.broker()
         broker.declare_queue(backend.queue)
+        send(broker)
         over = threading.Event()
 
         def enqueue():
