@@ -1,19 +1,26 @@
 """What the queues hold: counting it, dropping it, waiting until it is worked off."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from dramatiq.errors import QueueJoinTimeout
 
 from brokers.errors import ApiError
 from brokers.link import Link
 from brokers.topology import (
+    CONSUMER_NOT_FOUND,
     DEAD_STREAM,
     STREAM_NOT_FOUND,
     Route,
     Topology,
+    count_subjects,
     stored_by_subject,
 )
+
+T = TypeVar("T")
+#: Answers with what it found, and the stream's last sequence.
+Question = Callable[..., Coroutine[Any, Any, tuple[T, int]]]
 
 #: How often `join` looks, at first and at last.
 JOIN_PAUSE_S = (0.01, 0.2)
@@ -49,7 +56,7 @@ class Contents:
     def counts(self, queue_name: str) -> tuple[int, int, int]:
         """Return how many messages are ready or in flight, delayed, and dead."""
         route = self._topology.route(queue_name)
-        ready, waiting = self._unfinished(route)
+        ready, waiting, _ = self._unfinished(route)
         dead, _ = self._count(DEAD_STREAM, route.dead)
         return ready, waiting, sum(dead.values())
 
@@ -58,7 +65,7 @@ class Contents:
         route, link = self._topology.route(queue_name), self._connected()
         for stream, subject in (
             *((route.stream, one.filter()) for one in route.classes),
-            (route.stream, f"{route.delayed}.>"),
+            (route.stream, route.all_delayed),
             (route.stream, f"{route.locks}.>"),
             (DEAD_STREAM, route.dead),
         ):
@@ -77,38 +84,67 @@ class Contents:
         route = self._topology.route(queue_name)
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         pause_s = JOIN_PAUSE_S[0]
-        while sum(self._unfinished(route)):
+        while not self._is_empty(route):
             if deadline is not None and time.monotonic() > deadline:
                 raise QueueJoinTimeout(queue_name)
             time.sleep(pause_s)
             pause_s = min(JOIN_PAUSE_S[1], pause_s * 1.5)
 
-    def _unfinished(self, route: Route) -> tuple[int, int]:
-        """Return the ready and the delayed messages at one and the same moment."""
-        while True:
-            waiting, before = self._count(route.stream, f"{route.delayed}.>")
-            ready, after = self._ready(route)
-            # Whatever moved between the two looks was published anew.
-            if before == after:
-                return sum(ready.values()), sum(waiting.values())
+    def _is_empty(self, route: Route) -> bool:
+        ready, waiting, at_once = self._unfinished(route)
+        return not (ready or waiting) and (at_once or self._stays_empty(route))
+
+    def _stays_empty(self, route: Route) -> bool:
+        """Tell whether the queue is empty while others in its stream are busy.
+
+        Where nothing is in hand, and nothing was handed out meanwhile, nobody can have
+        put a message from the one place that we looked at into the other.
+        """
+        if route.by_tenant:
+            return False
+        before = self._handed_out(route)
+        found = [sum(self._unfinished(route)[:2]) for _ in range(2)]
+        return not any(found) and self._handed_out(route) == before
+
+    def _handed_out(self, route: Route) -> int:
+        return sum(self._handed_out_of(one) for one in route.classes)
+
+    def _handed_out_of(self, route: Route) -> int:
+        link = self._connected()
+        name = f"{route.stream}.{route.consumer_name()}"
+        try:
+            answer = link.run(link.api(f"CONSUMER.INFO.{name}"))
+        except ApiError as error:
+            if error.err_code not in (STREAM_NOT_FOUND, CONSUMER_NOT_FOUND):
+                raise
+            return 0
+        return int(answer["delivered"]["consumer_seq"])
+
+    def _unfinished(self, route: Route) -> tuple[int, int, bool]:
+        """Return the ready and the delayed messages, and if all at one moment."""
+        # Each delayed message has a subject of its own.
+        waiting, before = self._ask(0, count_subjects, route.stream, route.all_delayed)
+        ready, after = self._ready(route)
+        # Whatever moved between the two looks was published anew.
+        return sum(ready.values()), waiting, before == after
 
     def _ready(self, route: Route) -> tuple[dict[str, int], int]:
-        """Return the queue's messages by subject, all at one and the same moment."""
-        if route.max_priority is None:
-            return self._count(route.stream, route.filter())
-        subjects = {one.subject for one in route.classes}
-        while True:
-            lowest, before = self._count(route.stream, route.subject)
-            others, after = self._count(route.stream, f"{route.subject}.*")
-            if before == after:
-                found = lowest | others
-                return {one: found[one] for one in subjects & found.keys()}, after
+        """Return the messages of all classes by subject, and the last sequence."""
+        found, last = self._count(route.stream, route.filter())
+        if route.max_priority is not None:
+            others, last = self._count(route.stream, f"{route.subject}.*")
+            subjects = {one.subject for one in route.classes}
+            found |= {one: others[one] for one in subjects & others.keys()}
+        return found, last
 
     def _count(self, stream: str, subjects: str) -> tuple[dict[str, int], int]:
+        return self._ask({}, stored_by_subject, stream, subjects)
+
+    def _ask(self, nothing: T, question: Question[T], *place: str) -> tuple[T, int]:
         link = self._connected()
         try:
-            return link.run(stored_by_subject(link, stream, subjects), timeout_s=30.0)
+            return link.run(question(link, *place), timeout_s=30.0)
         except ApiError as error:
             if error.err_code != STREAM_NOT_FOUND:
                 raise
-            return {}, 0
+            return nothing, 0

@@ -18,6 +18,10 @@ NOT_CHANGEABLE = 10012
 WRONG_REVISION = (10071, 10164)
 #: The stream of dead letters; shared by all queues.
 DEAD_STREAM = "dead-letters"
+#: The stream of marks by which crashes are counted, shared by all queues; and for how
+#: long a mark is kept.
+CRASH_STREAM = "crashes"
+CRASH_DAYS = 7
 #: A tenant's consumer is gone after this long without a pull.
 IDLE_TENANT_S = 3600
 
@@ -133,6 +137,11 @@ class Route:
     def locks(self) -> str:
         """Return what the subjects of unique jobs' locks begin with."""
         return f"unique.{self.stream}.{escaped(self.queue)}"
+
+    @property
+    def all_delayed(self) -> str:
+        """Return the subjects of all waiting messages."""
+        return f"{self.delayed}.>"
 
     @property
     def dead(self) -> str:
@@ -281,6 +290,13 @@ class Topology:
             "storage": "file",
             "num_replicas": self.settings.replicas,
         }
+        if stream == CRASH_STREAM:
+            return common | {
+                "subjects": ["crashes.>"],
+                "retention": "limits",
+                "discard": "old",
+                "max_age": CRASH_DAYS * 86_400 * 10**9,
+            }
         if stream == DEAD_STREAM:
             return common | {
                 "subjects": ["dead.>"],
@@ -386,3 +402,17 @@ async def stored_by_subject(
         found |= page
         if not page or len(found) >= answer.get("total", 0):
             return found, answer["state"]["last_seq"]
+
+
+async def count_subjects(link: Link, stream: str, subjects: str) -> tuple[int, int]:
+    """Return how many subjects have messages, and the stream's last sequence.
+
+    However many there are, their names do not travel.
+
+    Raises:
+        ApiError: JetStream refused, for instance because there is no such stream.
+        UnavailableError: JetStream did not answer.
+    """
+    beyond = {"subjects_filter": subjects, "offset": 10**9}
+    answer = await link.api(f"STREAM.INFO.{stream}", beyond)
+    return answer.get("total", 0), answer["state"]["last_seq"]

@@ -310,11 +310,11 @@ def test_a_queues_other_actors_do_not_wait(broker, work):
 
 
 def test_what_is_raised_outside_the_actor_loses_no_message(make_broker, work):
-    """An interrupt between two messages' hooks: the rest comes again."""
+    """An interrupt in a message's hooks: it comes again, and all that is left."""
 
     class Striking(Middleware):
         def after_process_message(self, broker, message, **_):
-            if message.args[0] == 2:
+            if message.args[0] == 2 and message.delivery.deliveries == 1:
                 raise TimeLimitExceeded
 
     broker = make_broker(middleware=[Striking()])
@@ -325,7 +325,8 @@ def test_what_is_raised_outside_the_actor_loses_no_message(make_broker, work):
     broker.enqueue_many(jobs(4))
 
     broker.join("default", timeout=5000)
-    assert calls == [[0, 1, 2, 3], [0, 1]]
+    assert calls[0] == [0, 1, 2, 3]
+    assert sorted(chain(*calls[1:])) == [0, 1, 2]
     assert all(thread.is_alive() for thread in worker.workers)
 
 
