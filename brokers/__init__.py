@@ -3,6 +3,7 @@
 from brokers.delivery import Delivery, current_delivery
 from brokers.errors import MessageTooLarge
 from brokers.jetstream import JetStreamBroker
+from brokers.tenants import TenantShare
 from brokers.topology import Route
 
 __all__ = [
@@ -10,5 +11,6 @@ __all__ = [
     "JetStreamBroker",
     "MessageTooLarge",
     "Route",
+    "TenantShare",
     "current_delivery",
 ]

@@ -1,5 +1,6 @@
 """What the queues hold: counting it, dropping it, waiting until it is worked off."""
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -7,6 +8,7 @@ from dramatiq.errors import QueueJoinTimeout
 
 from brokers.errors import ApiError
 from brokers.link import Link
+from brokers.shards import earlier_parts
 from brokers.topology import (
     DEAD_STREAM,
     STREAM_NOT_FOUND,
@@ -15,6 +17,8 @@ from brokers.topology import (
     stored_by_subject,
 )
 
+#: Messages by subject, and the last sequence of their stream.
+Found = tuple[dict[str, int], int]
 #: How often `join` looks, at first and at last.
 JOIN_PAUSE_S = (0.01, 0.2)
 
@@ -39,26 +43,29 @@ class Contents:
         Without tenants all are under `""`. Waiting for their time they do not count.
         """
         route = self._topology.route(queue_name)
-        found, _ = self._count(route.stream, route.filter())
         counts: dict[str, int] = {} if route.by_tenant else {"": 0}
-        for subject, count in found.items():
-            tenant = route.tenant_of(subject)
-            counts[tenant] = counts.get(tenant, 0) + count
+        parts = self._parts(route)
+        looks = [(part.stream, part.filter()) for part in parts]
+        for part, (found, _) in zip(parts, self._count(looks), strict=True):
+            for subject, count in found.items():
+                tenant = part.tenant_of(subject)
+                counts[tenant] = counts.get(tenant, 0) + count
         return counts
 
     def counts(self, queue_name: str) -> tuple[int, int, int]:
         """Return how many messages are ready or in flight, delayed, and dead."""
         route = self._topology.route(queue_name)
         ready, waiting = self._unfinished(route)
-        dead, _ = self._count(DEAD_STREAM, route.dead)
+        ((dead, _),) = self._count([(DEAD_STREAM, route.dead)])
         return ready, waiting, sum(dead.values())
 
     def flush(self, queue_name: str) -> None:
         """Drop the queue's messages: ready, in flight, delayed and dead."""
         route, link = self._topology.route(queue_name), self._connected()
+        parts = self._parts(route)
         for stream, subject in (
-            (route.stream, route.filter()),
-            (route.stream, f"{route.delayed}.>"),
+            *((part.stream, part.filter()) for part in parts),
+            *((part.stream, f"{part.delayed}.>") for part in parts),
             (DEAD_STREAM, route.dead),
         ):
             try:
@@ -84,18 +91,42 @@ class Contents:
 
     def _unfinished(self, route: Route) -> tuple[int, int]:
         """Return the ready and the delayed messages at one and the same moment."""
+        parts = self._parts(route)
+        later = [(part.stream, f"{part.delayed}.>") for part in parts]
+        now = [(part.stream, part.filter()) for part in parts]
         while True:
-            waiting, before = self._count(route.stream, f"{route.delayed}.>")
-            ready, after = self._count(route.stream, route.filter())
+            waiting, before = _added(self._count(later))
+            ready, after = _added(self._count(now))
             # Whatever moved between the two looks was published anew.
             if before == after:
-                return sum(ready.values()), sum(waiting.values())
+                return ready, waiting
 
-    def _count(self, stream: str, subjects: str) -> tuple[dict[str, int], int]:
+    def _parts(self, route: Route) -> list[Route]:
+        """Return the route within every stream where it may have messages."""
         link = self._connected()
-        try:
-            return link.run(stored_by_subject(link, stream, subjects), timeout_s=30.0)
-        except ApiError as error:
-            if error.err_code != STREAM_NOT_FOUND:
-                raise
-            return {}, 0
+        earlier = link.run(earlier_parts(link, route)) if route.by_tenant else []
+        return [*self._topology.parts(route.queue), *earlier]
+
+    def _count(self, looks: list[tuple[str, str]]) -> list[Found]:
+        """Return for each stream and filter what is stored, and the last sequence."""
+        link = self._connected()
+
+        async def counted() -> list[Found]:
+            return await asyncio.gather(*(_look(link, *one) for one in looks))
+
+        return link.run(counted(), timeout_s=30.0)
+
+
+async def _look(link: Link, stream: str, subjects: str) -> Found:
+    try:
+        return await stored_by_subject(link, stream, subjects)
+    except ApiError as error:
+        if error.err_code != STREAM_NOT_FOUND:
+            raise
+        return {}, 0
+
+
+def _added(found: list[Found]) -> tuple[int, list[int]]:
+    """Return the number of messages, and how far each stream has come."""
+    count = sum(sum(subjects.values()) for subjects, _ in found)
+    return count, [last for _, last in found]

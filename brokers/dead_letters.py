@@ -46,7 +46,7 @@ def bury(
         "Nats-Msg-Id": f"dead.{delivery.identity}",
         "Dead-Reason": reason,
         "Dead-Queue": route.queue,
-        "Dead-Stream": route.stream,
+        "Dead-Stream": delivery.stream,
         "Dead-Deliveries": str(delivery.deliveries),
     }
     if error is not None:

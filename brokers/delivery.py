@@ -26,6 +26,7 @@ class Delivery:
         reply: The subject that settles it.
         deliveries: How often it was delivered, this time included; counts postponed
             and requeued deliveries as well as crashes.
+        stream: The stream that it is stored in.
         sequence: Its place in the stream.
         identity: Unlike `sequence` alone, never used again for another message.
         pending: How many more the server had for the same consumer.
@@ -47,6 +48,7 @@ class Delivery:
         "reply",
         "sequence",
         "settled",
+        "stream",
     )
 
     def __init__(self, queue: str, reply: str, patience_s: float | None) -> None:
@@ -55,10 +57,11 @@ class Delivery:
         first = 2 if len(tokens) < 11 else 4
         self.queue = queue
         self.reply = reply
+        self.stream = tokens[first]
         self.deliveries = int(tokens[first + 2])
         self.sequence = int(tokens[first + 3])
         self.pending = int(tokens[first + 6])
-        self.identity = f"{tokens[first]}.{self.sequence}.{tokens[first + 5]}"
+        self.identity = f"{self.stream}.{self.sequence}.{tokens[first + 5]}"
         self.patience_s = patience_s
         self.settled = False
         self.is_over = False

@@ -30,7 +30,7 @@ from brokers.publishing import Outgoing, Publisher
 from brokers.pulls import Pulls
 from brokers.ring import Ring
 from brokers.servers import ServerOptions
-from brokers.topology import Route, Settings, Topology
+from brokers.topology import IDLE_TENANT_S, Route, Settings, Topology
 from brokers.worker_hooks import WorkerHooks
 
 #: A message whose retry could not be stored comes again after this long.
@@ -57,6 +57,8 @@ class JetStreamBroker(HookedBroker):
         tls: For `tls://` URLs, where the system's defaults do not do.
         credentials: The path of a `.creds` file.
         duplicate_window_s: For how long the server knows a message id.
+        idle_tenant_s: A tenant's consumer is gone after this long without messages;
+            it is made again when some come.
         publish_timeout_s: How long to try to store messages without progress.
     """
 
@@ -73,6 +75,7 @@ class JetStreamBroker(HookedBroker):
         tls: ssl.SSLContext | None = None,
         credentials: str | None = None,
         duplicate_window_s: float = 600,
+        idle_tenant_s: float = IDLE_TENANT_S,
         publish_timeout_s: float = 10,
     ) -> None:
         given = [m() for m in default_middleware] if middleware is None else middleware
@@ -80,7 +83,9 @@ class JetStreamBroker(HookedBroker):
         super().__init__([WorkerHooks(self._give_back), *given])
         urls = servers.split(",") if isinstance(servers, str) else servers
         options = ServerOptions(tuple(urls), f"dramatiq-{namespace}", tls, credentials)
-        settings = Settings(namespace, replicas, ack_wait_ms / 1000, duplicate_window_s)
+        settings = Settings(
+            namespace, replicas, ack_wait_ms / 1000, duplicate_window_s, idle_tenant_s
+        )
         self._topology = Topology(settings, routes)
         self._connection = Connection(options)
         self._publisher = Publisher(self._connection, self._topology, publish_timeout_s)
@@ -128,7 +133,7 @@ class JetStreamBroker(HookedBroker):
             BrokerConnectionError: It was not confirmed in time.
         """
         self.emit_before("enqueue", message, delay)
-        route = self._topology.route(q_name(message.queue_name))
+        route = self._part(message)
         outgoing = _outgoing(message, route, secrets.token_hex(12))
         if delay:
             outgoing = delayed(outgoing, route, delay)
@@ -169,7 +174,7 @@ class JetStreamBroker(HookedBroker):
         prefix = secrets.token_hex(12)
         ids = dedup_ids or [f"{prefix}.{n}" for n in range(len(messages))]
         outgoing = [
-            _outgoing(message, self._topology.route(q_name(message.queue_name)), one)
+            _outgoing(message, self._part(message), one)
             for message, one in zip(messages, ids, strict=True)
         ]
         new = self._publisher.store(outgoing, atomic=atomic)
@@ -255,6 +260,11 @@ class JetStreamBroker(HookedBroker):
             BrokerConnectionError: The server did not answer.
         """
         self._contents.join(queue_name, None if timeout is None else timeout / 1000)
+
+    def _part(self, message: Message[Any]) -> Route:
+        """Return where the message goes: its queue's route, within a shard."""
+        queue, tenant = q_name(message.queue_name), message.options.get("tenant", "")
+        return self._topology.part(queue, tenant)
 
     def _connected_link(self) -> Link:
         link = self._connection.link()

@@ -71,7 +71,9 @@ class Link:
         self._keys = itertools.count(1)
         self._inbox = f"_INBOX.{secrets.token_hex(11)}."
         self._handlers: dict[str, Callable[[str, Msg], None]] = {}
-        self._inboxes: dict[str, Callable[[Msg], None]] = {}
+        self._inboxes: dict[str, tuple[str, Callable[[Msg], None]]] = {}
+        replies = self._inbox[:-1]
+        self._inboxes[replies] = (replies, self._on_reply)
         self._subscriptions: dict[str, Any] = {}
         self._watchers: weakref.WeakSet[Watcher] = weakref.WeakSet()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -165,12 +167,18 @@ class Link:
         """Drop whatever comes to the reply subject from now on."""
         self._handlers.pop(reply[len(self._inbox) :], None)
 
-    async def listen(self, handler: Callable[[Msg], None]) -> str:
-        """Return a subject; the handler gets what comes to it or to one below it."""
+    async def listen(self, handler: Callable[[Msg], None], subject: str = "") -> str:
+        """Return a fresh subject; the handler gets what comes to it or to one below it.
+
+        Args:
+            handler: Called on the loop.
+            subject: Listen to what comes below this one instead; what is returned then
+                only serves to `unlisten`.
+        """
         inbox = f"_INBOX.{secrets.token_hex(11)}"
-        self._inboxes[inbox] = handler
+        self._inboxes[inbox] = (subject or inbox, handler)
         if self._online.is_set():
-            await self._subscribe(inbox, handler)
+            await self._subscribe(inbox)
         return inbox
 
     def watch(self, watcher: Watcher) -> None:
@@ -321,19 +329,20 @@ class Link:
                 await self._on_error(error)
                 await asyncio.sleep(BACKOFF_S[1])
                 continue
-            await self._subscribe(self._inbox[:-1], self._on_reply)
-            for inbox, handler in list(self._inboxes.items()):
-                await self._subscribe(inbox, handler)
+            for inbox in list(self._inboxes):
+                await self._subscribe(inbox)
             await self._on_connected()
             await self._gone.wait()
 
-    async def _subscribe(self, inbox: str, handler: Callable[[Msg], None]) -> None:
+    async def _subscribe(self, inbox: str) -> None:
+        subject, handler = self._inboxes[inbox]
+
         async def take(message: Msg) -> None:
             handler(message)
 
         # Both limits drop messages; ours are bounded by what we ask for.
         self._subscriptions[inbox] = await self._client.subscribe(
-            f"{inbox}.>", cb=take, pending_msgs_limit=0, pending_bytes_limit=0
+            f"{subject}.>", cb=take, pending_msgs_limit=0, pending_bytes_limit=0
         )
 
     def _on_reply(self, message: Msg) -> None:

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+from zlib import crc32
 
 from brokers.errors import ApiError, RefusedError
 from brokers.link import Link
+from brokers.tenants import Policy
 
 #: JetStream's numbers for *no such stream* and *no such consumer*.
 STREAM_NOT_FOUND = 10059
@@ -30,6 +32,11 @@ class Route:
     as one token of letters, digits, `_` and `-`. A `{tenant}` in `subject` gives each
     tenant a consumer of its own.
 
+    With `shards` above 1 the tenants are spread over the streams `<stream>-0`,
+    `<stream>-1` and so on, by `crc32(tenant) % shards`. Each has its own name in front
+    of its subjects, such as `jobs-3.tenant.42`, so that no two overlap. What lies in
+    the streams of an earlier number of shards is still consumed and counted.
+
     Attributes:
         queue: The queue.
         stream: The stream; several routes may share one.
@@ -41,6 +48,13 @@ class Route:
             worker; none trusts it as long as its process lives.
         consumer_filter: What is consumed, where that is more than `subject`.
         publish_subject: What is published to, where that is less than `subject`.
+        tenants: Says what a tenant is given, and is asked anew every few seconds;
+            none treats all alike.
+        shards: Over how many streams the tenants are spread. All that publish or
+            consume must be given the same number.
+
+    Raises:
+        ValueError: There are shards and no tenants, or fewer than one.
     """
 
     queue: str
@@ -51,6 +65,40 @@ class Route:
     job_patience_s: float | None = None
     consumer_filter: str = ""
     publish_subject: str = ""
+    tenants: Policy | None = None
+    shards: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be spread."""
+        if self.shards < 1:
+            raise ValueError(f"Queue {self.queue} needs a shard, not {self.shards}.")
+        if not self.by_tenant and (self.shards > 1 or self.tenants):
+            raise ValueError(
+                f"Queue {self.queue} has no {{tenant}} in its subject, so that it can "
+                "have neither shards nor a policy."
+            )
+
+    def part(self, number: int) -> "Route":
+        """Return the route within one shard; it is a route with a stream of its own."""
+        stream = f"{self.stream}-{number}"
+
+        def within(subject: str) -> str:
+            return f"{stream}.{subject}" if subject else ""
+
+        return replace(
+            self,
+            stream=stream,
+            subject=within(self.subject),
+            consumer_filter=within(self.consumer_filter),
+            publish_subject=within(self.publish_subject),
+            shards=1,
+        )
+
+    def parts(self) -> tuple["Route", ...]:
+        """Return the route within each shard; itself alone where there is one."""
+        if self.shards == 1:
+            return (self,)
+        return tuple(self.part(number) for number in range(self.shards))
 
     @property
     def by_tenant(self) -> bool:
@@ -102,6 +150,12 @@ class Route:
         return f"dead.{escaped(self.queue)}"
 
 
+def wake_subject(part: Route) -> str:
+    """Return what the subjects of hints about a route's messages begin with."""
+    tokens = ["wake", part.stream, *part.filter("{tenant}").split(".")]
+    return ".".join(tokens[: tokens.index("{tenant}")])
+
+
 def escaped(queue: str) -> str:
     """Return the queue's name as one token of a subject; can be undone."""
     return queue.replace(".", "=")
@@ -117,12 +171,14 @@ class Settings:
         ack_wait_s: After this long without a sign of life a message is delivered
             again.
         duplicate_window_s: For how long the server knows a message id.
+        idle_tenant_s: A tenant's consumer is gone after this long without a pull.
     """
 
     namespace: str
     replicas: int
     ack_wait_s: float
     duplicate_window_s: float
+    idle_tenant_s: float = IDLE_TENANT_S
 
 
 class Topology:
@@ -131,6 +187,7 @@ class Topology:
     def __init__(self, settings: Settings, routes: Iterable[Route]) -> None:
         self.settings = settings
         self._routes = {route.queue: route for route in routes}
+        self._parts: dict[str, tuple[Route, ...]] = {}
         self._ready: set[str] = set()
 
     def route(self, queue: str) -> Route:
@@ -141,6 +198,20 @@ class Topology:
             route = Route(queue, name, f"{name}.q.{escaped(queue)}")
             self._routes[queue] = route
         return route
+
+    def parts(self, queue: str) -> tuple[Route, ...]:
+        """Return the queue's route within each shard; see `Route.parts`."""
+        parts = self._parts.get(queue)
+        if parts is None:
+            parts = self._parts[queue] = self.route(queue).parts()
+        return parts
+
+    def part(self, queue: str, tenant: object) -> Route:
+        """Return the route within the tenant's shard."""
+        parts = self.parts(queue)
+        if len(parts) == 1:
+            return parts[0]
+        return parts[crc32(str(tenant).encode()) % len(parts)]
 
     def is_ready(self, stream: str) -> bool:
         """Tell whether the stream was made or found; it may be gone by now."""
@@ -166,8 +237,16 @@ class Topology:
                 await link.api(f"STREAM.UPDATE.{stream}", merged)
         self._ready.add(stream)
 
-    async def ensure_consumer(self, link: Link, route: Route, tenant: str = "") -> None:
+    async def ensure_consumer(
+        self, link: Link, route: Route, tenant: str = "", *, cap: int | None = None
+    ) -> None:
         """Make the queue's or the tenant's consumer, and its stream if need be.
+
+        Args:
+            link: The connection.
+            route: The queue's route, within one shard.
+            tenant: Whose consumer, in a queue by tenant.
+            cap: The most messages in flight at once; changed where there is one.
 
         Raises:
             ApiError: JetStream refused.
@@ -176,7 +255,8 @@ class Topology:
         name = route.consumer_name(tenant)
         body = {
             "stream_name": route.stream,
-            "config": self._consumer_config(route, tenant, name),
+            "config": self._consumer_config(route, tenant, name)
+            | ({"max_ack_pending": cap} if cap else {}),
             "action": "",
         }
         subject = f"CONSUMER.CREATE.{route.stream}.{name}.{route.filter(tenant)}"
@@ -201,6 +281,13 @@ class Topology:
                 "discard": "old",
                 "max_age": DEAD_DAYS * 86_400 * 10**9,
             }
+        parts = [part for part in self._all_parts() if part.stream == stream]
+        if any(part.by_tenant for part in parts):
+            common["republish"] = {
+                "src": ">",
+                "dest": f"wake.{stream}.>",
+                "headers_only": True,
+            }
         return common | {
             "subjects": self._subjects(stream),
             "retention": "workqueue",
@@ -218,11 +305,14 @@ class Topology:
         subjects = {f"delayed.{stream}.>"}
         if stream == self.settings.namespace:
             subjects.add(f"{stream}.q.>")
-        # A copy: other threads add routes.
-        for route in list(self._routes.values()):
-            if route.stream == stream != self.settings.namespace:
-                subjects.add(route.filter())
+        for part in self._all_parts():
+            if part.stream == stream != self.settings.namespace:
+                subjects.add(part.filter())
         return sorted(subjects)
+
+    def _all_parts(self) -> list[Route]:
+        # A copy: other threads add routes.
+        return [part for queue in list(self._routes) for part in self.parts(queue)]
 
     def _consumer_config(self, route: Route, tenant: str, name: str) -> dict[str, Any]:
         config = {
@@ -238,7 +328,7 @@ class Topology:
         if tenant:
             # Thousands of consumers in files would delay a server's stop for long.
             config["mem_storage"] = self.settings.replicas == 1
-            config["inactive_threshold"] = IDLE_TENANT_S * 10**9
+            config["inactive_threshold"] = int(self.settings.idle_tenant_s * 1e9)
         return config
 
 
@@ -258,6 +348,8 @@ def _merged(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any] | N
     lacking = [one for one in wanted["subjects"] if one not in subjects]
     if lacking:
         needed["subjects"] = subjects + lacking
+    if wanted.get("republish") and not found.get("republish"):
+        needed["republish"] = wanted["republish"]
     if wanted.get("duplicate_window", 0) > found.get("duplicate_window", 0):
         needed["duplicate_window"] = wanted["duplicate_window"]
     return found | needed if needed else None
