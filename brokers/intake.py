@@ -56,6 +56,9 @@ class Intake:
         )
         if is_new:
             self.buffer.put((delivery, message.data))
+        else:
+            # The one that is worked on settles the message; nobody settles this one.
+            delivery.settled = True
         return delivery
 
 

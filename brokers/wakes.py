@@ -14,7 +14,7 @@ from brokers.link import Link
 from brokers.topology import Route, wake_subject
 
 #: A process that hears of more messages in a second stops listening …
-MOST_PER_S = 1000
+MOST_PER_S = 250
 #: … for this long.
 REST_S = 5
 
