@@ -130,8 +130,9 @@ class Ring:
         for key in self._caps.freed():
             self._queue_up(key)
         room = self._intake.room(self._asked)
-        while room > 0 and self._turns:
-            key, part = self._turns.take(room)
+        now = self._link.loop.time()
+        while room > 0 and (turn := self._turns.take(room, now)):
+            key, part = turn
             room -= self._ask(key, part)
 
     def notice(self, tenants: Iterable[str]) -> None:
@@ -145,6 +146,7 @@ class Ring:
         self._made.clear()
         self._asks.clear()
         self._caps.clear()
+        self._turns.reset()
         self._asked = 0
         self._look_soon(0.0)
 
@@ -220,6 +222,7 @@ class Ring:
 
     def _pull(self, key: Key, ask: Ask) -> None:
         stream, tenant = key
+        self._turns.asked(key, self._link.loop.time())
         request: dict[str, object] = {"batch": ask.left, "no_wait": True}
         if ask.is_capped:
             # At a cap the server would keep the request, and not say so.
@@ -266,7 +269,7 @@ class Ring:
     def _end(self, key: Key) -> None:
         ask = self._asks.pop(key)
         self._asked -= ask.left
-        self._turns.give_back(key, ask.left / ask.weight)
+        self._turns.answered(key, ask.left / ask.weight)
         if ask.again:
             self._queue_up(key)
 

@@ -75,19 +75,13 @@ def test_small_tenants_are_done_before_a_hundredth_of_the_large_one(tenants, wor
 
 
 def test_a_tenant_gets_turns_by_its_weight(tenants, work):
-    """Where a job takes longer than asking for the next one."""
     order = []
-
-    def job(tenant, n):
-        order.append(tenant)
-        threading.Event().wait(0.003)
-
     tenants.shares["heavy"] = TenantShare(weight=4)
     broker = tenants()
     for tenant in ("light", "heavy", "plain"):
         broker.enqueue_many(jobs(tenant, 1500))
 
-    work(actor(broker, job), threads=4)
+    work(actor(broker, lambda tenant, n: order.append(tenant)), threads=2)
     until(lambda: len(order) >= 1200)
 
     got = Counter(order[:1200])

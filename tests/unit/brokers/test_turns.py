@@ -21,8 +21,8 @@ def served(turns, weights, *, room, rounds):
         turns.add(key(tenant), weight)
     for _ in range(rounds):
         left = room
-        while left and turns:
-            (_, tenant), part = turns.take(left)
+        while left and (turn := turns.take(left, 0.0)):
+            (_, tenant), part = turn
             assert 1 <= part <= left
             got[tenant] += part
             left -= part
@@ -51,11 +51,31 @@ def test_the_newcomer_is_next_but_has_saved_nothing():
     assert abs(got["new"] - got["old"]) <= 12
 
 
+def test_who_is_being_asked_is_not_passed_by_for_ever():
+    """The others may come a little ahead, then they wait for it, for a moment."""
+    turns = Turns()
+    turns.add(key("slow"), 1)
+    turns.take(1, 0.0)
+    turns.asked(key("slow"), 0.0)
+    turns.add(key("quick"), 1)
+    ahead = 0
+    while turns.take(1, 0.01):
+        turns.add(key("quick"), 1)
+        ahead += 1
+        assert ahead < 10
+
+    assert turns.take(1, 1.0)
+    turns.answered(key("slow"), 0.0)
+    turns.add(key("quick"), 1)
+    turns.add(key("slow"), 1)
+    assert [turns.take(1, 1.0)[0] for _ in "ab"] == [key("slow"), key("quick")]
+
+
 def test_what_was_not_had_costs_nothing():
     turns = Turns()
     for _ in range(50):
         turns.add(key("empty"), 1)
-        _, part = turns.take(10)
+        _, part = turns.take(10, 0.0)
         turns.give_back(key("empty"), part)
 
     got = served(turns, {"empty": 1, "other": 1}, room=1, rounds=20)
@@ -74,8 +94,8 @@ def test_a_place_in_the_ring_is_had_once():
 def test_a_long_life_leaves_no_trace_of_who_is_gone():
     turns = Turns()
     served(turns, {f"t{n}": 1 for n in range(100)}, room=10, rounds=30)
-    while turns:
-        turns.take(1)
+    while turns.take(1, 0.0):
+        pass
 
     turns.tidy()
 
