@@ -61,7 +61,7 @@ def working(
 
 def fairness(url: str, *, large: int, small: int, workers: int = 2) -> Numbers:
     """Return how many jobs of the large tenant were done before all small ones."""
-    broker = JetStreamBroker(url, routes=[route()], middleware=[])
+    broker = JetStreamBroker(url, routes=[route()], middleware=[], publish_timeout_s=60)
     for first in range(0, large, 10_000):
         broker.enqueue_many(
             [job("large") for _ in range(first, min(large, first + 10_000))]
@@ -138,7 +138,7 @@ def deaf() -> Iterator[None]:
 def turn(url: str, *, jobs: int) -> Numbers:
     """Return how long jobs wait whose tenants had none, in milliseconds."""
     waits: list[float] = []
-    other = JetStreamBroker(url, routes=[route()], middleware=[])
+    other = JetStreamBroker(url, routes=[route()], middleware=[], publish_timeout_s=60)
 
     def done(_: str, at: float) -> None:
         waits.append((time.time() - at) * 1000)
