@@ -14,12 +14,13 @@ PEERS ?=
 SECONDS ?=
 MEMORY ?=
 KILL ?=
+ONLY ?=
 BENCH = $(if $(N),--recipients $(N)) $(if $(CHUNK),--chunk $(CHUNK)) \
 	$(if $(PEERS),--peers $(PEERS)) $(if $(SECONDS),--seconds $(SECONDS)) \
 	$(if $(MEMORY),--memory) $(if $(KILL),--kill)
 
 .DEFAULT_GOAL := help
-.PHONY: run test check bench help test-unit test-integration test-load clean
+.PHONY: run test check bench bench-broker help test-unit test-integration test-load clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' \
@@ -56,6 +57,12 @@ bench: $(READY) ## Measure the whole way (N CHUNK SECONDS MEMORY=1 PEERS=1 KILL=
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 			-e '.[bench]')
 	$(BIN)/python -m benchmarks.pipeline $(BENCH)
+
+bench-broker: $(READY) ## Compare the broker with Redis and RabbitMQ (ONLY=ours)
+	@$(BIN)/python -c 'import celery, pika' 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+			-e '.[bench]'
+	$(BIN)/python -m benchmarks.brokers.race $(addprefix --only ,$(ONLY))
 
 clean: ## Remove the environment and all caches, but no data
 	rm -rf $(VENV) build dist ./*.egg-info .coverage .coverage.* .hypothesis

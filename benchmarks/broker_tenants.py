@@ -18,9 +18,9 @@ from contextlib import contextmanager
 
 import dramatiq
 import psutil
+from benchmarks.broker import server
 from dramatiq import Message, Worker
 
-from benchmarks.broker import server
 from brokers import JetStreamBroker, Route, wakes
 from brokers.encoding import ENCODER
 

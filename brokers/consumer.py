@@ -1,6 +1,8 @@
 """One queue's messages, handed out one by one and settled from any thread."""
 
+import dataclasses
 import logging
+from collections import deque
 from collections.abc import Iterable
 from queue import Empty
 from typing import Any
@@ -23,6 +25,8 @@ NAK = b"-NAK"
 #: A message that could not become a dead letter comes again after this long.
 UNBURIED_S = 30.0
 
+_FIELDS = {field.name for field in dataclasses.fields(Message)}
+
 _log = logging.getLogger(__name__)
 
 
@@ -34,17 +38,36 @@ class ReceivedMessage(MessageProxy):
         body: The message as it came.
     """
 
-    def __init__(self, message: Message[Any], delivery: Delivery, body: bytes) -> None:
-        super().__init__(message)
-        # Found on the proxy itself they cost no detour through the message.
-        self.queue_name = message.queue_name
-        self.actor_name = message.actor_name
-        self.args = message.args
-        self.kwargs = message.kwargs
-        self.options = message.options
-        self.message_id = message.message_id
+    def __init__(self, fields: dict[str, Any], delivery: Delivery, body: bytes) -> None:
+        # Found on the proxy itself they cost no detour through a message, which most
+        # jobs never need.
+        self.queue_name = fields["queue_name"]
+        self.actor_name = fields["actor_name"]
+        self.args = tuple(fields["args"])
+        self.kwargs = fields["kwargs"]
+        self.options = fields["options"]
+        self.message_id = fields["message_id"]
+        self.message_timestamp = fields["message_timestamp"]
+        self.failed = False
         self.delivery = delivery
         self.body = body
+        self._exception = None
+        self._built: Message[Any] | None = None
+
+    @property
+    def _message(self) -> Message[Any]:  # type: ignore[override]  # Dramatiq reads it only
+        """Return what all other attributes are looked up on."""
+        if self._built is None:
+            self._built = Message(
+                self.queue_name,
+                self.actor_name,
+                self.args,
+                self.kwargs,
+                self.options,
+                self.message_id,
+                self.message_timestamp,
+            )
+        return self._built
 
     def __str__(self) -> str:
         """Return its name for logs: what it carries is nobody's there."""
@@ -71,6 +94,7 @@ class JetStreamConsumer(Consumer):
         self._buffer = buffer
         self._settling = settling
         self._timeout_s = timeout_s
+        self._came: deque[tuple[Delivery, bytes]] = deque()
         self._closed = False
 
     def __next__(self) -> MessageProxy | None:
@@ -78,11 +102,12 @@ class JetStreamConsumer(Consumer):
 
         What cannot be decoded, or came too often, becomes a dead letter.
         """
-        try:
-            delivery, body = self._buffer.get(timeout=self._timeout_s)
-        except Empty:
-            return None
-        return self._settling.received(delivery, body)
+        if not self._came:
+            try:
+                self._came.extend(self._buffer.get(timeout=self._timeout_s))
+            except Empty:
+                return None
+        return self._settling.received(*self._came.popleft())
 
     def ack(self, message: MessageProxy) -> None:
         """Settle the message as its actor chose; returns at once."""
@@ -111,12 +136,10 @@ class JetStreamConsumer(Consumer):
         A second time does nothing.
         """
         self._stop()
-        while True:
-            try:
-                delivery, _ = self._buffer.get_nowait()
-            except Empty:
-                return
-            self._settling.give_back(delivery)
+        while not self._buffer.empty():
+            self._came.extend(self._buffer.get())
+        while self._came:
+            self._settling.give_back(self._came.popleft()[0])
 
     def _stop(self) -> None:
         if self._closed:
@@ -203,8 +226,8 @@ class Settling:
             self._in_flight.settle(delivery, ACK)
 
 
-def decoded(body: bytes, queue: str) -> Message[Any]:
-    """Return the message; its queue's name is the one that it came from.
+def decoded(body: bytes, queue: str) -> dict[str, Any]:
+    """Return the message's fields; its queue's name is the one that it came from.
 
     Raises:
         DecodeError: It is no message.
@@ -212,15 +235,17 @@ def decoded(body: bytes, queue: str) -> Message[Any]:
     try:
         fields = get_encoder().decode(body)
         fields["queue_name"] = queue
-        message: Message[Any] = Message(**fields)
+        if fields.keys() != _FIELDS:
+            fields = vars(Message(**fields))
+        tuple(fields["args"])
     except DecodeError:
         raise
     # An encoder of the user's may raise anything at all on bytes not its own.
     except Exception as error:
         raise DecodeError("It is no message.", body, error) from error
-    if not (isinstance(message.options, dict) and isinstance(message.kwargs, dict)):
+    if not (isinstance(fields["options"], dict) and isinstance(fields["kwargs"], dict)):
         raise DecodeError("It is no message.", body, None)
-    return message
+    return fields
 
 
 def _delivery(message: MessageProxy) -> Delivery:

@@ -13,6 +13,9 @@ from brokers.link import Link
 
 #: Heartbeats in one ack wait.
 BEATS = 3
+#: What is worked off in this time is fetched ahead of its turn, but no more than this.
+SPAN_S = 0.05
+MOST_AHEAD = 2_000
 
 
 class InFlight:
@@ -23,11 +26,16 @@ class InFlight:
         self._every_s = ack_wait_s / BEATS
         self._held: defaultdict[str, dict[str, Delivery]] = defaultdict(dict)
         self._on_free: dict[str, Callable[[], None]] = {}
+        self._paces: defaultdict[str, Pace] = defaultdict(Pace)
         link.call(self._beat)
 
     def held(self, queue: str) -> int:
         """Return how many messages of the queue are not settled."""
         return len(self._held[queue])
+
+    def ahead(self, queue: str) -> int:
+        """Return how many messages of the queue are worked off in no time."""
+        return self._paces[queue].ahead(time.monotonic())
 
     def when_free(self, queue: str, callback: Callable[[], None]) -> None:
         """Call back whenever a message of the queue was settled."""
@@ -64,10 +72,11 @@ class InFlight:
         held = self._held[delivery.queue]
         if held.get(delivery.identity) is delivery:
             del held[delivery.identity]
+        self._paces[delivery.queue].settled += 1
         if verdict is not None:
             self._link.send(delivery.reply, verdict)
         if on_free := self._on_free.get(delivery.queue):
-            on_free()
+            self._link.at_end(on_free)
 
     def _beat(self) -> None:
         now = time.monotonic()
@@ -76,3 +85,26 @@ class InFlight:
                 if delivery.is_alive(now):
                     self._link.send(delivery.reply, b"+WPI")
         self._link.loop.call_later(self._every_s, self._beat)
+
+
+class Pace:
+    """How fast a queue's messages are settled.
+
+    Attributes:
+        settled: How many were so in the current span of `SPAN_S`.
+    """
+
+    __slots__ = ("_ahead", "_began_at", "settled")
+
+    def __init__(self) -> None:
+        self.settled = 0
+        self._ahead = 0
+        self._began_at = 0.0
+
+    def ahead(self, now: float) -> int:
+        """Return how many were settled in the last span, at most `MOST_AHEAD`."""
+        spans = (now - self._began_at) / SPAN_S
+        if spans >= 1:
+            self._ahead = min(MOST_AHEAD, int(self.settled / spans))
+            self._began_at, self.settled = now, 0
+        return self._ahead

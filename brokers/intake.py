@@ -4,22 +4,21 @@ A source lives on the loop's thread. It asks the server for as many messages as 
 is room for, and puts what comes into a buffer that the consumer's thread reads.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Protocol
-
-from nats.aio.msg import Msg
 
 from brokers.delivery import Delivery
 from brokers.in_flight import InFlight
 from brokers.link import Link
 from brokers.topology import Route, Topology
+from brokers.wire import Incoming
 
-#: What the consumer's thread gets: the delivery and the message's body.
-Buffer = SimpleQueue[tuple[Delivery, bytes]]
+#: What the consumer's thread gets: deliveries and bodies, as many as came together.
+Buffer = SimpleQueue[list[tuple[Delivery, bytes]]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Intake:
     """Where a source's messages come from and go to.
 
@@ -29,7 +28,8 @@ class Intake:
         route: The queue's route.
         in_flight: Keeps what came in.
         buffer: Gets what came in.
-        limit: At most so many messages are in our hands at once.
+        limit: At most so many messages are in our hands at once, but for those that
+            are worked off in no time (`InFlight.ahead`).
     """
 
     link: Link
@@ -38,6 +38,7 @@ class Intake:
     in_flight: InFlight
     buffer: Buffer
     limit: int
+    _came: list[tuple[Delivery, bytes]] = field(default_factory=list, init=False)
 
     def room(self, asked: int) -> int:
         """Return how many messages may be asked for now; 0 where it is not worth it.
@@ -45,21 +46,29 @@ class Intake:
         Asking for one message at a time is dear for the server, so a quarter of the
         limit must be free, unless nothing is asked for.
         """
-        free = self.limit - self.in_flight.held(self.route.queue) - asked
-        return free if free > 0 and (not asked or free * 4 >= self.limit) else 0
+        queue = self.route.queue
+        limit = self.limit + self.in_flight.ahead(queue)
+        free = limit - self.in_flight.held(queue) - asked
+        return free if free > 0 and (not asked or free * 4 >= limit) else 0
 
-    def take(self, message: Msg) -> Delivery:
+    def take(self, message: Incoming) -> Delivery:
         """Take in a message."""
         route = self.route
         delivery, is_new = self.in_flight.take(
             route.queue, message.reply, route.job_patience_s
         )
         if is_new:
-            self.buffer.put((delivery, message.data))
+            if not self._came:
+                self.link.at_end(self._hand_over)
+            self._came.append((delivery, message.data))
         else:
             # The one that is worked on settles the message; nobody settles this one.
             delivery.settled = True
         return delivery
+
+    def _hand_over(self) -> None:
+        came, self._came = self._came, []
+        self.buffer.put(came)
 
 
 class Source(Protocol):
@@ -82,6 +91,6 @@ class Source(Protocol):
         """Take the hint that these tenants have messages."""
 
 
-def is_message(message: Msg) -> bool:
+def is_message(message: Incoming) -> bool:
     """Tell a message of a stream from a word of the server about our asking."""
     return message.reply.startswith("$JS.ACK.")

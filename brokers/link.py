@@ -19,20 +19,20 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Protocol, TypeVar
 
-import nats
 import nats.errors
-from nats.aio.msg import Msg
 
 from brokers.errors import ApiError, UnavailableError
 from brokers.servers import BACKOFF_S, ServerOptions
+from brokers.wire import Handler, Incoming, WireClient, frame
 
 T = TypeVar("T")
-Frame = tuple[str, bytes, str, dict[str, str] | None]
 
 #: How long a request to JetStream's API may take.
 API_TIMEOUT_S = 5.0
 #: How long to wait for what is on its way to a subject that is given up.
 DRAIN_S = 2.0
+#: So much is written at once, before the socket is asked whether it takes more.
+WRITE_BYTES = 1024 * 1024
 _log = logging.getLogger(__name__)
 
 
@@ -57,12 +57,14 @@ class Link:
         self._selector = selectors.DefaultSelector()
         self.loop = asyncio.SelectorEventLoop(self._selector)
         self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
-        self._frames: deque[Frame] = deque()
+        self._frames: deque[bytes] = deque()
         self._awake = False
         self._connected = threading.Event()
         self._online = asyncio.Event()
         self._writable = asyncio.Event()
         self._written = asyncio.Event()
+        self._is_ending = False
+        self._ends: dict[Callable[[], None], None] = {}
         self._gone = asyncio.Event()
         # nats-py's client, from the first connection on.
         self._client: Any = None
@@ -70,10 +72,11 @@ class Link:
         self._closing = False
         self._keys = itertools.count(1)
         self._inbox = f"_INBOX.{secrets.token_hex(11)}."
-        self._handlers: dict[str, Callable[[str, Msg], None]] = {}
-        self._inboxes: dict[str, tuple[str, Callable[[Msg], None]]] = {}
+        self._handlers: dict[str, Callable[[str, Incoming], None]] = {}
         replies = self._inbox[:-1]
-        self._inboxes[replies] = (replies, self._on_reply)
+        self._inboxes: dict[str, tuple[str, Handler]] = {
+            replies: (replies, self._on_reply)
+        }
         self._subscriptions: dict[str, Any] = {}
         self._watchers: weakref.WeakSet[Watcher] = weakref.WeakSet()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -149,11 +152,25 @@ class Link:
         reply: str = "",
         headers: dict[str, str] | None = None,
     ) -> None:
-        """Write a message as soon as the server is there; keeps the order."""
-        self._frames.append((subject, payload, reply, headers))
-        self._writable.set()
+        """Write a message as soon as the server is there; keeps the order.
 
-    def on_replies(self, handler: Callable[[str, Msg], None]) -> str:
+        Raises:
+            ValueError: A header has a line break in it.
+        """
+        self._frames.append(frame(subject, payload, reply, headers))
+        self._end_turn_soon()
+
+    def send_frames(self, frames: bytes) -> None:
+        """Write what `frame` composed, as `send` does."""
+        self._frames.append(frames)
+        self._end_turn_soon()
+
+    def at_end(self, callback: Callable[[], None]) -> None:
+        """Call back once when what came with this read, or this call, is handled."""
+        self._ends[callback] = None
+        self._end_turn_soon()
+
+    def on_replies(self, handler: Callable[[str, Incoming], None]) -> str:
         """Return a fresh reply subject.
 
         Args:
@@ -167,7 +184,7 @@ class Link:
         """Drop whatever comes to the reply subject from now on."""
         self._handlers.pop(reply[len(self._inbox) :], None)
 
-    async def listen(self, handler: Callable[[Msg], None], subject: str = "") -> str:
+    async def listen(self, handler: Handler, subject: str = "") -> str:
         """Return a fresh subject; the handler gets what comes to it or to one below it.
 
         Args:
@@ -193,15 +210,15 @@ class Link:
         """Run a coroutine of our own; its failure is logged."""
         self._spawn(work)
 
-    async def request(self, subject: str, payload: bytes = b"") -> Msg:
+    async def request(self, subject: str, payload: bytes = b"") -> Incoming:
         """Return the answer.
 
         Raises:
             UnavailableError: Nobody answered within `API_TIMEOUT_S`.
         """
-        answer: asyncio.Future[Msg] = self.loop.create_future()
+        answer: asyncio.Future[Incoming] = self.loop.create_future()
 
-        def take(_: str, message: Msg) -> None:
+        def take(_: str, message: Incoming) -> None:
             if not answer.done():
                 answer.set_result(message)
 
@@ -226,7 +243,7 @@ class Link:
         """
         payload = json.dumps(body).encode() if body is not None else b""
         message = await self.request(f"$JS.API.{path}", payload)
-        if status_of(message) == "503":
+        if message.status == "503":
             raise UnavailableError("JetStream is not ready.")
         answer: dict[str, Any] = json.loads(message.data)
         if error := answer.get("error"):
@@ -282,31 +299,53 @@ class Link:
         # Lowered before looking: whoever appends from now on wakes the loop again.
         self._awake = False
         calls = self._calls
-        while calls:
-            function, args = calls.popleft()
-            function(*args)
+        try:
+            while calls:
+                function, args = calls.popleft()
+                function(*args)
+        finally:
+            # One bad call, which the loop logs, must not take the others with it.
+            if calls:
+                self.loop.call_soon(self._wake)
+            self._end_turn()
+
+    def _end_turn_soon(self) -> None:
+        if not self._is_ending:
+            self._is_ending = True
+            self.loop.call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        """Do once what many messages or calls have asked for; then write it all."""
+        self._is_ending = False
+        while self._ends:
+            self._ends.popitem()[0]()
+        if self._frames and self._online.is_set():
+            self._write_some()
+
+    def _write_some(self) -> None:
+        """Write what waits, up to a size; the rest when the socket takes it."""
+        frames = self._frames
+        some, size = [], 0
+        while frames and size < WRITE_BYTES:
+            some.append(frames.popleft())
+            size += len(some[-1])
+        self._client.write(b"".join(some))
+        if frames:
+            self._writable.set()
+        else:
+            self._written.set()
 
     async def _write(self) -> None:
-        frames = self._frames
+        """Write on when there was too much to be written at once."""
         while True:
             await self._writable.wait()
             await self._online.wait()
             self._writable.clear()
-            while frames and self._online.is_set():
-                frame = frames.popleft()
-                try:
-                    await self._client.publish(*frame)
-                except nats.errors.OutboundBufferLimitError:
-                    # The connection broke under our hands: again when it is back.
-                    frames.appendleft(frame)
-                    await asyncio.sleep(BACKOFF_S[0])
-                # One bad frame must not silence all others.
-                except (nats.errors.Error, OSError, RuntimeError, ValueError):
-                    _log.exception("A message to %s could not be written.", frame[0])
-            if frames:
-                self._writable.set()
-            else:
-                self._written.set()
+            try:
+                await self._client.drained()
+            except (nats.errors.Error, OSError):
+                _log.warning("The connection to NATS broke while it was written to.")
+            self._end_turn()
 
     async def _tick(self) -> None:
         while True:
@@ -318,13 +357,16 @@ class Link:
         while not self._closing:
             self._gone.clear()
             try:
-                self._client = await nats.connect(
+                client = WireClient()
+                client.when_read(self._end_turn)
+                await client.connect(
                     **self._options.for_client(),
                     error_cb=self._on_error,
                     disconnected_cb=self._on_disconnected,
                     reconnected_cb=self._on_connected,
                     closed_cb=self._on_closed,
                 )
+                self._client = client
             except nats.errors.Error as error:
                 await self._on_error(error)
                 await asyncio.sleep(BACKOFF_S[1])
@@ -336,16 +378,9 @@ class Link:
 
     async def _subscribe(self, inbox: str) -> None:
         subject, handler = self._inboxes[inbox]
+        self._subscriptions[inbox] = await self._client.listen(f"{subject}.>", handler)
 
-        async def take(message: Msg) -> None:
-            handler(message)
-
-        # Both limits drop messages; ours are bounded by what we ask for.
-        self._subscriptions[inbox] = await self._client.subscribe(
-            f"{subject}.>", cb=take, pending_msgs_limit=0, pending_bytes_limit=0
-        )
-
-    def _on_reply(self, message: Msg) -> None:
+    def _on_reply(self, message: Incoming) -> None:
         key, _, rest = message.subject[len(self._inbox) :].partition(".")
         if handler := self._handlers.get(key):
             handler(rest, message)
@@ -353,6 +388,7 @@ class Link:
     async def _on_connected(self) -> None:
         self._online.set()
         self._connected.set()
+        self._end_turn_soon()
         for watcher in list(self._watchers):
             watcher.on_connected()
 
@@ -389,8 +425,3 @@ class Link:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         self.loop.stop()
-
-
-def status_of(message: Msg) -> str:
-    """Return the server's status, such as `404`; `""` for an ordinary message."""
-    return (message.headers or {}).get("Status", "")

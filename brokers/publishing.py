@@ -10,10 +10,9 @@ import logging
 import secrets
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-from nats.aio.msg import Msg
+from typing import NamedTuple
 
 from brokers.connection import Connection
 from brokers.errors import (
@@ -23,8 +22,9 @@ from brokers.errors import (
     RefusedError,
     UnavailableError,
 )
-from brokers.link import Link, status_of
+from brokers.link import Link
 from brokers.topology import Topology
+from brokers.wire import Incoming
 
 #: JetStream's number for *the batch holds a duplicate*.
 DUPLICATE_IN_BATCH = 10201
@@ -34,6 +34,8 @@ WINDOW = 4000
 LARGEST_PAGE = 1000
 #: Room for the headers of a batch, of a delay and of a dead letter.
 RESERVE_BYTES = 1024
+#: No message has more headers than this; to measure them is dear.
+LARGEST_HEAD_BYTES = 64 * 1024
 #: Without any answer for this long, what is unanswered is sent again.
 SILENCE_S = 2.0
 #: The pause before messages are sent again, the first and the longest.
@@ -42,8 +44,7 @@ PAUSE_S = (0.02, 0.5)
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """A message on its way into a stream.
 
     Attributes:
@@ -72,7 +73,7 @@ class Unit:
 
     def __init__(self, messages: Sequence[Outgoing]) -> None:
         self.messages = messages
-        self.answer: Msg | None = None
+        self.answer: Incoming | None = None
 
 
 class Publisher:
@@ -114,13 +115,25 @@ class Publisher:
         """
         if not messages:
             return 0
+        link = self.prepare(messages, reserve_bytes)
+        waiting = _pages(messages) if atomic else [Unit([one]) for one in messages]
+        return self._store(link, waiting)
+
+    def prepare(
+        self, messages: Sequence[Outgoing], reserve_bytes: int = RESERVE_BYTES
+    ) -> Link:
+        """Return the link, once the server is there and can take the messages.
+
+        Raises:
+            MessageTooLarge: One exceeds the server's limit.
+            BrokerConnectionError: There is no server, or it makes no stream.
+        """
         link = self._connection.link()
         link.wait_until_connected(self._timeout_s)
         _check_sizes(link, messages, reserve_bytes)
         for stream in {one.stream for one in messages}:
             self._prepare(link, stream)
-        waiting = _pages(messages) if atomic else [Unit([one]) for one in messages]
-        return self._store(link, waiting)
+        return link
 
     def _store(self, link: Link, waiting: list[Unit]) -> int:
         stored, pause_s = 0, PAUSE_S[0]
@@ -158,7 +171,7 @@ class Publisher:
             gone = {
                 unit.messages[0].stream
                 for unit in again
-                if unit.answer is not None and status_of(unit.answer) == "503"
+                if unit.answer is not None and unit.answer.status == "503"
             }
             for stream in gone:
                 link.run(self._topology.ensure_stream(link, stream))
@@ -169,6 +182,8 @@ class Publisher:
 
 def _check_sizes(link: Link, messages: Sequence[Outgoing], reserve_bytes: int) -> None:
     limit = link.max_payload_bytes - reserve_bytes
+    if max(len(one.body) for one in messages) + LARGEST_HEAD_BYTES <= limit:
+        return
     largest = max(one.size_bytes for one in messages)
     if largest > limit:
         raise MessageTooLarge(
@@ -176,13 +191,18 @@ def _check_sizes(link: Link, messages: Sequence[Outgoing], reserve_bytes: int) -
         )
 
 
-def _pages(messages: Sequence[Outgoing]) -> list[Unit]:
-    by_stream: dict[str, list[Outgoing]] = {}
+def by_stream(messages: Sequence[Outgoing]) -> dict[str, Sequence[Outgoing]]:
+    """Return the messages by their stream, in order."""
+    found: defaultdict[str, list[Outgoing]] = defaultdict(list)
     for one in messages:
-        by_stream.setdefault(one.stream, []).append(one)
+        found[one.stream].append(one)
+    return dict(found)
+
+
+def _pages(messages: Sequence[Outgoing]) -> list[Unit]:
     return [
         Unit(some[i : i + LARGEST_PAGE])
-        for some in by_stream.values()
+        for some in by_stream(messages).values()
         for i in range(0, len(some), LARGEST_PAGE)
     ]
 
@@ -205,7 +225,7 @@ def _sort(units: list[Unit]) -> tuple[int, list[Unit], bool]:
 
 def _stored(unit: Unit) -> int | None:
     """Return how many messages of the unit are new; none where it is to be repeated."""
-    if unit.answer is None or status_of(unit.answer):
+    if unit.answer is None or unit.answer.status:
         return None
     if b'"error"' not in unit.answer.data:
         duplicate = b'"duplicate"' in unit.answer.data
@@ -243,7 +263,10 @@ class _Round:
                 if time.monotonic() - self._heard_at > SILENCE_S:
                     return
         finally:
-            self._link.call(self._end)
+            # Answered rounds have ended by themselves; another call would wake the
+            # loop once more for every message.
+            if self._unanswered:
+                self._link.call(self._finish)
 
     def on_connected(self) -> None:
         """Nothing to do: the round was given up when the connection broke."""
@@ -262,10 +285,6 @@ class _Round:
             self._send()
         else:
             self._finish()
-
-    def _end(self) -> None:
-        self._link.forget(self._reply)
-        self._link.unwatch(self)
 
     def _send(self) -> None:
         while self._flying < WINDOW and self._next < len(self._units):
@@ -292,7 +311,7 @@ class _Round:
                 one.subject, one.body, reply if number == last else "", headers
             )
 
-    def _take(self, index: str, message: Msg) -> None:
+    def _take(self, index: str, message: Incoming) -> None:
         unit = self._units[int(index)]
         self._heard_at = time.monotonic()
         if unit.answer is not None:
@@ -306,5 +325,7 @@ class _Round:
             self._send()
 
     def _finish(self) -> None:
+        self._link.forget(self._reply)
+        self._link.unwatch(self)
         if self._over.locked():
             self._over.release()

@@ -5,11 +5,9 @@ import itertools
 import json
 import logging
 
-from nats.aio.msg import Msg
-
 from brokers.errors import ApiError, UnavailableError
 from brokers.intake import Intake, is_message
-from brokers.link import status_of
+from brokers.wire import Incoming
 
 #: How long the server keeps a request for messages.
 EXPIRES_S = 30
@@ -98,17 +96,17 @@ class Pulls:
         self._stale, self._asked = self._latest, 0
         self.rearm()
 
-    def _on_message(self, message: Msg) -> None:
+    def _on_message(self, message: Incoming) -> None:
         self._heard_at = self._link.loop.time()
         if is_message(message):
             self._asked = max(0, self._asked - 1)
             self._intake.take(message)
-            self.rearm()
+            self._link.at_end(self.rearm)
         else:
             self._on_status(message)
 
-    def _on_status(self, message: Msg) -> None:
-        status, headers = status_of(message), message.headers or {}
+    def _on_status(self, message: Incoming) -> None:
+        status, headers = message.status, message.headers
         if status == "100" or int(message.subject.rpartition(".")[2]) <= self._stale:
             return
         if status == "503" or "Deleted" in headers.get("Description", ""):

@@ -14,17 +14,15 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from nats.aio.msg import Msg
-
 from brokers.caps import Caps
 from brokers.errors import ApiError, UnavailableError
 from brokers.intake import Intake, is_message
-from brokers.link import status_of
 from brokers.shards import earlier_parts
 from brokers.tenants import Shares
-from brokers.topology import STREAM_NOT_FOUND, Route, stored_by_subject
+from brokers.topology import STREAM_NOT_FOUND, Route, shard, stored_by_subject
 from brokers.turns import Key, Turns
 from brokers.wakes import Wakes
+from brokers.wire import Incoming
 
 #: How often to look who has messages, at first and when nothing comes.
 LOOK_S = (0.25, 1.0)
@@ -137,9 +135,8 @@ class Ring:
 
     def notice(self, tenants: Iterable[str]) -> None:
         """Give tenants that have messages a place in the ring."""
-        part = self._intake.topology.part
-        queue = self._route.queue
-        self._notice([(part(queue, tenant).stream, tenant) for tenant in tenants])
+        parts = self._intake.topology.parts(self._route.queue)
+        self._notice([(shard(parts, {"tenant": one}).stream, one) for one in tenants])
 
     def on_connected(self) -> None:
         """Begin again: consumers in memory may be gone, and requests are lost."""
@@ -176,7 +173,7 @@ class Ring:
                 ask.again = True
             else:
                 self._queue_up(key)
-        self.rearm()
+        self._link.at_end(self.rearm)
 
     def _on_wake(self, stream: str, subject: str) -> None:
         if part := self._parts.get(stream):
@@ -233,25 +230,25 @@ class Ring:
             f"{self._inbox}.{stream}.{tenant}.{ask.number}",
         )
 
-    def _on_message(self, message: Msg) -> None:
+    def _on_message(self, message: Incoming) -> None:
         if is_message(message):
             self._on_delivery(message)
             return
         _, stream, tenant, number = message.subject.rsplit(".", 3)
         key = (stream, tenant)
         ask = self._asks.get(key)
-        if ask is None or ask.number != int(number) or status_of(message) == "100":
+        if ask is None or ask.number != int(number) or message.status == "100":
             return
-        if status_of(message) not in ("404", "408"):
+        if message.status not in ("404", "408"):
             # The consumer went after its idle time, or with its stream.
             self._made.pop(key, None)
             ask.again |= not ask.is_first
         elif ask.is_capped:
             self._caps.refused(key)
         self._end(key)
-        self.rearm()
+        self._link.at_end(self.rearm)
 
-    def _on_delivery(self, message: Msg) -> None:
+    def _on_delivery(self, message: Incoming) -> None:
         delivery = self._intake.take(message)
         stream = delivery.stream
         key = (stream, self._parts[stream].tenant_of(message.subject))
@@ -264,7 +261,7 @@ class Ring:
             if not ask.left or not delivery.pending:
                 ask.again |= delivery.pending > 0
                 self._end(key)
-        self.rearm()
+        self._link.at_end(self.rearm)
 
     def _end(self, key: Key) -> None:
         ask = self._asks.pop(key)

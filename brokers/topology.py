@@ -1,7 +1,7 @@
 """Which stream, subject and consumer a queue or a tenant has, and their making."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
@@ -120,17 +120,19 @@ class Route:
         Raises:
             ValueError: An option that the subject names is missing or no token.
         """
+        subject = self.publish_subject or self.subject
+        if "{" not in subject:
+            return subject
+        return _FIELD.sub(lambda match: self._token(match[1], options), subject)
 
-        def value(match: re.Match[str]) -> str:
-            text = str(options.get(match[1], ""))
-            if not _TOKEN.fullmatch(text):
-                raise ValueError(
-                    f"Queue {self.queue} needs the option {match[1]}, of letters, "
-                    f"digits, _ and -, not {text!r}."
-                )
-            return text
-
-        return _FIELD.sub(value, self.publish_subject or self.subject)
+    def _token(self, name: str, options: Mapping[str, Any]) -> str:
+        text = str(options.get(name, ""))
+        if not _TOKEN.fullmatch(text):
+            raise ValueError(
+                f"Queue {self.queue} needs the option {name}, of letters, "
+                f"digits, _ and -, not {text!r}."
+            )
+        return text
 
     def tenant_of(self, subject: str) -> str:
         """Return whose message it is, by its subject; `""` without tenants."""
@@ -148,6 +150,13 @@ class Route:
     def dead(self) -> str:
         """Return the subject of the queue's dead letters."""
         return f"dead.{escaped(self.queue)}"
+
+
+def shard(parts: Sequence[Route], options: Mapping[str, Any]) -> Route:
+    """Return the part of a route that a message with these options belongs to."""
+    if len(parts) == 1:
+        return parts[0]
+    return parts[crc32(str(options.get("tenant", "")).encode()) % len(parts)]
 
 
 def wake_subject(part: Route) -> str:
@@ -205,13 +214,6 @@ class Topology:
         if parts is None:
             parts = self._parts[queue] = self.route(queue).parts()
         return parts
-
-    def part(self, queue: str, tenant: object) -> Route:
-        """Return the route within the tenant's shard."""
-        parts = self.parts(queue)
-        if len(parts) == 1:
-            return parts[0]
-        return parts[crc32(str(tenant).encode()) % len(parts)]
 
     def is_ready(self, stream: str) -> bool:
         """Tell whether the stream was made or found; it may be gone by now."""
@@ -297,6 +299,7 @@ class Topology:
             "duplicate_window": int(self.settings.duplicate_window_s * 1e9),
             "max_consumers": 20_000,
             "allow_atomic": True,
+            "allow_batched": True,
             "allow_msg_ttl": True,
             "allow_msg_schedules": True,
         }
@@ -341,7 +344,12 @@ def _merged(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any] | N
         )
     needed: dict[str, Any] = {
         key: True
-        for key in ("allow_atomic", "allow_msg_ttl", "allow_msg_schedules")
+        for key in (
+            "allow_atomic",
+            "allow_batched",
+            "allow_msg_ttl",
+            "allow_msg_schedules",
+        )
         if wanted.get(key) and not found.get(key)
     }
     subjects = found.get("subjects") or []

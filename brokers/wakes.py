@@ -8,10 +8,9 @@ heard is found by the ring's next look. Every worker hears of every message, so 
 
 from collections.abc import Callable, Iterable
 
-from nats.aio.msg import Msg
-
 from brokers.link import Link
 from brokers.topology import Route, wake_subject
+from brokers.wire import Incoming
 
 #: A process that hears of more messages in a second stops listening …
 MOST_PER_S = 250
@@ -60,7 +59,7 @@ class Wakes:
             if not self._rest:
                 self._link.spawn(self.open())
 
-    def _on_wake(self, message: Msg) -> None:
+    def _on_wake(self, message: Incoming) -> None:
         if not self._listening:
             return
         self._count += 1

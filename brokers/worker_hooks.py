@@ -16,7 +16,7 @@ from brokers.delivery import Delivery, set_current
 
 
 class WorkerHooks(Middleware):
-    """Notes each thread's delivery, keeps threads alive, and shortens their queue.
+    """Notes each thread's delivery, keeps threads alive, and shortens their ways.
 
     Args:
         give_back: Has a message delivered again that nobody settled.
@@ -29,6 +29,16 @@ class WorkerHooks(Middleware):
         """Replace the work queue before any thread has seen it."""
         worker.work_queue = cast("Any", WorkQueue())
 
+    def after_consumer_thread_boot(self, broker: Broker, thread: Any) -> None:
+        """Spare each message a search among delayed ones, which the server keeps."""
+        search = thread.handle_delayed_messages
+
+        def handle_delayed_messages() -> None:
+            if thread.delay_queue.queue:
+                search()
+
+        thread.handle_delayed_messages = handle_delayed_messages
+
     def after_worker_thread_boot(self, broker: Broker, thread: Any) -> None:
         """Keep a thread alive when something is raised outside its actor.
 
@@ -38,37 +48,21 @@ class WorkerHooks(Middleware):
         process = thread.process_message
 
         def process_message(message: MessageProxy) -> None:
+            delivery = delivery_of(message)
+            if delivery is not None:
+                delivery.touch()
+            set_current(delivery)
             try:
                 process(message)
             # Interrupts arrive anywhere.
             except BaseException:
                 broker.logger.critical("Raised outside of an actor.", exc_info=True)
-                set_current(None)
-                if delivery := delivery_of(message):
+                if delivery is not None:
                     self._give_back(delivery)
+            finally:
+                set_current(None)
 
         thread.process_message = process_message
-
-    def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
-        """Note what this thread works on."""
-        if delivery := delivery_of(message):
-            delivery.touch()
-            set_current(delivery)
-
-    def after_process_message(
-        self,
-        broker: Broker,
-        message: MessageProxy,
-        *,
-        result: Any = None,
-        exception: BaseException | None = None,
-    ) -> None:
-        """Note that this thread works on nothing."""
-        set_current(None)
-
-    def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
-        """Note that this thread works on nothing."""
-        set_current(None)
 
 
 def delivery_of(message: MessageProxy) -> Delivery | None:

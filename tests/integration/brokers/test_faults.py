@@ -79,6 +79,7 @@ def test_tenants_are_served_again_after_a_restart(mortal, work):
     work(broker)
     broker.enqueue(Message("t", "note", (1,), {}, {"tenant": "a"}))
     until(lambda: done == [1])
+    broker.join("t", timeout=5000)
 
     mortal.kill()
     mortal.start()

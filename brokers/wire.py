@@ -1,0 +1,185 @@
+"""NATS' wire protocol where it is hot: many frames a write, many messages a read.
+
+nats-py connects, logs in, keeps alive, comes back and finds the cluster's servers. It
+handles one message at a time, though, with a queue and a task for each subscription,
+which is most of a small job's cost. So its client is extended in the two places where
+every message passes: what is read, and what is written. See ADR 0021.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from nats.aio.client import Client
+from nats.protocol.parser import Parser
+
+_END = b"\r\n"
+_BARE_HEAD = len(b"NATS/1.0")
+
+
+class Incoming:
+    """A message that came.
+
+    Attributes:
+        subject: Where it was sent.
+        reply: Where an answer goes; `""` where none is wanted.
+        data: Its body.
+    """
+
+    __slots__ = ("_head", "data", "reply", "subject")
+
+    def __init__(self, subject: bytes, reply: bytes, head: bytes, data: bytes) -> None:
+        self.subject = subject.decode()
+        self.reply = reply.decode()
+        self.data = data
+        self._head = head
+
+    @property
+    def status(self) -> str:
+        """Return the server's status, such as `404`; `""` for an ordinary message."""
+        first = self._head.partition(_END)[0]
+        return first[_BARE_HEAD + 1 : _BARE_HEAD + 4].decode()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the headers; the status' text is `Description`."""
+        first, *lines = self._head.decode().split("\r\n")
+        found = dict(line.split(":", 1) for line in lines if ":" in line)
+        headers = {name.strip(): value.strip() for name, value in found.items()}
+        if text := first[_BARE_HEAD + 5 :].strip():
+            headers["Description"] = text
+        return headers
+
+
+Handler = Callable[[Incoming], None]
+
+
+def frame(
+    subject: str, payload: bytes, reply: str = "", headers: dict[str, str] | None = None
+) -> bytes:
+    """Return the bytes that publish a message.
+
+    Raises:
+        ValueError: A header has a line break in it.
+    """
+    if not headers:
+        return b"PUB %b %b %d\r\n%b\r\n" % (
+            subject.encode(),
+            reply.encode(),
+            len(payload),
+            payload,
+        )
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    head = f"NATS/1.0\r\n{lines}\r\n".encode()
+    if head.count(_END) != len(headers) + 2 or head.count(b"\n") != len(headers) + 2:
+        raise ValueError(f"A header to {subject} has a line break.")
+    return b"HPUB %b %b %d %d\r\n%b%b\r\n" % (
+        subject.encode(),
+        reply.encode(),
+        len(head),
+        len(head) + len(payload),
+        head,
+        payload,
+    )
+
+
+class WireClient(Client):
+    """nats-py's client that hands over messages and takes frames in bulk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._handlers: dict[bytes, Handler] = {}
+        self._parser = _Parser(self, self._handlers)
+        self._ps = self._parser
+
+    def when_read(self, callback: Callable[[], None]) -> None:
+        """Call back when all messages of a read have been handled."""
+        self._parser.when_read = callback
+
+    async def listen(self, subject: str, handler: Handler) -> Any:
+        """Subscribe; the handler is called by the read, without a task between.
+
+        Returns nats-py's subscription, to be drained or unsubscribed.
+        """
+        subscription = await self.subscribe(subject, cb=_unused)
+        self._handlers[b"%d" % subscription._id] = handler  # noqa: SLF001 - nats-py has no other way to it
+        return subscription
+
+    def write(self, data: bytes) -> None:
+        """Hand frames to the socket at once, after all that was published before.
+
+        What is written while the connection breaks is lost, as with any socket.
+        """
+        if self._transport is None:
+            return
+        if self._pending:
+            self._transport.writelines(self._pending)
+            self._pending = []
+            self._pending_data_size = 0
+        self._transport.write(data)
+
+    async def drained(self) -> None:
+        """Return once the socket has taken most of what was written."""
+        if self._transport is not None:
+            await self._transport.drain()  # type: ignore[no-untyped-call]  # untyped there
+
+
+async def _unused(_: Any) -> None:
+    """Messages of this subscription never get so far."""
+
+
+def _nothing() -> None:
+    """Do nothing after a read."""
+
+
+class _Parser(Parser):
+    """Takes messages to known handlers; leaves every other word to nats-py."""
+
+    def __init__(self, client: Client, handlers: dict[bytes, Handler]) -> None:
+        super().__init__(client)
+        self._handlers = handlers
+        self.when_read: Callable[[], None] = _nothing
+        self._rest = bytearray()
+        self._wanted = 0
+
+    def reset(self) -> None:
+        """Forget half a message: its connection is gone."""
+        super().reset()
+        self._rest, self._wanted = bytearray(), 0
+
+    async def parse(self, data: bytes = b"") -> None:
+        """Handle all that is whole; keep the rest for the next read."""
+        if self._rest or len(data) < self._wanted:
+            self._rest += data
+            if len(self._rest) < self._wanted:
+                return
+            data = bytes(self._rest)
+        at = 0
+        while (end := data.find(_END, at)) >= 0:
+            if data[at] not in b"MHmh":
+                # Rare words: PING, PONG, INFO, +OK, -ERR.
+                await super().parse(data[at : end + 2])
+                at = end + 2
+                continue
+            words = data[at:end].split()
+            after = end + 2 + int(words[-1]) + 2
+            if after > len(data):
+                self._wanted = after - at
+                break
+            handler = self._handlers.get(words[2])
+            if handler is None:
+                await super().parse(data[at:after])
+            else:
+                handler(_incoming(words, data, end + 2, after - 2))
+            at = after
+        else:
+            self._wanted = 0
+        self._rest = bytearray(data[at:])
+        self.when_read()
+
+
+def _incoming(words: list[bytes], data: bytes, begin: int, end: int) -> Incoming:
+    # MSG <subject> <sid> [reply] <size>, or HMSG with the head's size before it.
+    has_head = words[0][0] in b"Hh"
+    middle = begin + int(words[-2]) if has_head else begin
+    reply = words[3] if len(words) == (6 if has_head else 5) else b""
+    return Incoming(words[1], reply, data[begin:middle], data[middle:end])
