@@ -11,18 +11,20 @@ hints and, for comparison, by looks alone.
 import argparse
 import json
 import statistics
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import dramatiq
-import psutil
-from benchmarks.broker import server
 from dramatiq import Message, Worker
 
+from benchmarks.brokers.contenders import serving
 from brokers import JetStreamBroker, Route, wakes
 from brokers.encoding import ENCODER
+from embedded.process import Process
 
 Numbers = dict[str, float]
 
@@ -37,6 +39,13 @@ def route(shards: int = 1) -> Route:
 def job(tenant: str) -> Message[None]:
     """Return a no-op job of the tenant's."""
     return Message("chunk", "job", (tenant, time.time()), {}, {"tenant": tenant})
+
+
+@contextmanager
+def server() -> Iterator[tuple[str, Process]]:
+    """Run a NATS server; give its URL, and itself. Its data goes with it."""
+    with tempfile.TemporaryDirectory() as folder, serving("nats", Path(folder)) as one:
+        yield one
 
 
 @contextmanager
@@ -95,8 +104,7 @@ def fairness(url: str, *, large: int, small: int, workers: int = 2) -> Numbers:
 
 def cost(shards: int, tenants: int, each: int) -> Numbers:
     """Return the server's CPU for each job, and its memory."""
-    with server() as url:
-        process = _server_process(url)
+    with server() as (url, process):
         broker = JetStreamBroker(url, routes=[route(shards)], middleware=[])
         broker.get_queue_message_counts("chunk")
         count, over = [0], threading.Event()
@@ -108,15 +116,15 @@ def cost(shards: int, tenants: int, each: int) -> Numbers:
                 if count[0] == tenants * each:
                     over.set()
 
-        cpu_before, began = _cpu_s(process), time.perf_counter()
+        cpu_before, began = process.cpu_seconds(), time.perf_counter()
         broker.enqueue_many([job(f"t{n}") for _ in range(each) for n in range(tenants)])
         with working(url, shards, done):
             if not over.wait(240):
                 raise SystemExit(f"Only {count[0]} jobs are done.")
             broker.join("chunk", timeout=60_000)
             took_s = time.perf_counter() - began
-            cpu_s = _cpu_s(process) - cpu_before
-            rss = process.memory_info().rss
+            cpu_s = process.cpu_seconds() - cpu_before
+            rss = process.rss_bytes()
         broker.close()
     return {
         "shards": shards,
@@ -159,19 +167,6 @@ def turn(url: str, *, jobs: int) -> Numbers:
     return {"p50_ms": round(statistics.median(waits), 1), "most_ms": round(waits[-1])}
 
 
-def _server_process(url: str) -> psutil.Process:
-    port = url.rpartition(":")[2]
-    for child in psutil.Process().children():
-        if port in child.cmdline():
-            return child
-    raise SystemExit("The server is not ours.")
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return times.user + times.system
-
-
 def main() -> None:
     """Read the command line, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -183,7 +178,7 @@ def main() -> None:
     chosen = parser.parse_args()
     dramatiq.set_encoder(ENCODER)
     found: dict[str, object] = {}
-    with server() as url:
+    with server() as (url, _):
         found["turn"] = turn(url, jobs=chosen.turns)
         with deaf():
             found["turn_by_looks"] = turn(url, jobs=chosen.turns)

@@ -13,7 +13,7 @@ from brokers.topology import Route, wake_subject
 from brokers.wire import Incoming
 
 #: A process that hears of more messages in a second stops listening …
-MOST_PER_S = 250
+MOST_PER_S = 1000
 #: … for this long.
 REST_S = 5
 
