@@ -2,9 +2,8 @@
 
 import dramatiq
 import pytest
-from benchmarks.broker import server
 
-from benchmarks.broker_tenants import fairness
+from benchmarks.broker_tenants import fairness, server
 from brokers.encoding import ENCODER
 
 
