@@ -20,7 +20,7 @@ from brokers.intake import Intake, is_message
 from brokers.shards import earlier_parts
 from brokers.tenants import Shares
 from brokers.topology import STREAM_NOT_FOUND, Route, shard, stored_by_subject
-from brokers.turns import Key, Turns
+from brokers.turns import HOLD_S, Key, Turns
 from brokers.wakes import Wakes
 from brokers.wire import Incoming
 
@@ -30,6 +30,8 @@ LOOK_S = (0.25, 1.0)
 LOST_S = 5.0
 #: So long a tenant at its cap keeps its places; the server tells no sooner.
 AT_CAP_S = 0.005
+#: At most so many consumers are made at a time.
+MOST_MAKING = 16
 #: How often to look for streams of earlier numbers of shards.
 EARLIER_S = 30.0
 #: Beyond so many tenants those are forgotten that were long not asked.
@@ -93,6 +95,7 @@ class Ring:
         self._asks: dict[Key, Ask] = {}
         self._asked = 0
         self._made: dict[Key, Made] = {}
+        self._making: dict[Key, float] = {}
         self._look_s = LOOK_S[0]
         self._looking = False
         self._earlier_at = -EARLIER_S
@@ -129,9 +132,18 @@ class Ring:
             self._queue_up(key)
         room = self._intake.room(self._asked)
         now = self._link.loop.time()
-        while room > 0 and (turn := self._turns.take(room, now)):
+        while room > 0 and self._may_ask(now) and (turn := self._turns.take(room, now)):
             key, part = turn
             room -= self._ask(key, part)
+
+    def _may_ask(self, now: float) -> bool:
+        """Tell whether not too many wait for their consumers to be made.
+
+        Else all small tenants would, and a large one would have all the room. Not for
+        long: where a consumer cannot be made, the others go on.
+        """
+        fresh = sum(now - at < HOLD_S for at in self._making.values())
+        return fresh < MOST_MAKING
 
     def notice(self, tenants: Iterable[str]) -> None:
         """Give tenants that have messages a place in the ring."""
@@ -197,7 +209,9 @@ class Ring:
             made.at = now
             self._pull(key, ask)
         else:
+            self._making[key] = now
             self._link.spawn(self._make_and_pull(key, ask))
+        self._turns.asked(key, now)
         return count
 
     async def _make_and_pull(self, key: Key, ask: Ask) -> None:
@@ -212,6 +226,9 @@ class Ring:
             if self._asks.get(key) is ask:
                 self._end(key)
             return
+        finally:
+            self._making.pop(key, None)
+            self._link.at_end(self.rearm)
         self._made[key] = Made(cap, self._link.loop.time())
         if self._asks.get(key) is ask and self._open:
             ask.is_first, ask.is_capped = True, cap is not None
@@ -219,7 +236,6 @@ class Ring:
 
     def _pull(self, key: Key, ask: Ask) -> None:
         stream, tenant = key
-        self._turns.asked(key, self._link.loop.time())
         request: dict[str, object] = {"batch": ask.left, "no_wait": True}
         if ask.is_capped:
             # At a cap the server would keep the request, and not say so.
