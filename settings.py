@@ -1,6 +1,8 @@
 """The environment, read once into a frozen value where a process is put together."""
 
+import ssl
 from functools import cached_property
+from typing import Any
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -24,6 +26,10 @@ class Settings(BaseSettings):
     database_prepare: bool = True
     nats_replicas: int = Field(default=1, ge=1, le=5)
     email_shards: int = Field(default=1, ge=1, le=64)
+    nats_credentials: str = ""
+    nats_ca: str = ""
+    nats_certificate: str = ""
+    nats_key: str = ""
 
     credentials_key: SecretStr = SecretStr("")
     session_secret: SecretStr = SecretStr("")
@@ -73,6 +79,33 @@ class Settings(BaseSettings):
             lease_s=self.lease_s,
             ack_wait_s=self.ack_wait_s,
         )
+
+    @cached_property
+    def nats_tls(self) -> ssl.SSLContext | None:
+        """Return how to speak TLS with NATS; none for the system's defaults.
+
+        Raises `InvalidInputError` where a file cannot be used.
+        """
+        if not (self.nats_ca or self.nats_certificate):
+            return None
+        try:
+            context = ssl.create_default_context(cafile=self.nats_ca or None)
+            if self.nats_certificate:
+                context.load_cert_chain(self.nats_certificate, self.nats_key or None)
+        except OSError as error:
+            raise InvalidInputError(
+                "The files of NATS_CA, NATS_CERTIFICATE or NATS_KEY cannot be used "
+                f"({error.strerror or error})."
+            ) from error
+        return context
+
+    def nats_options(self) -> dict[str, Any]:
+        """Return what a broker must know of the servers beside their URLs."""
+        return {
+            "replicas": self.nats_replicas,
+            "tls": self.nats_tls,
+            "credentials": self.nats_credentials or None,
+        }
 
 
 def load() -> Settings:

@@ -5,7 +5,7 @@ Metrics are only defined here; who serves `METRICS` decides where.
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -60,8 +60,16 @@ UNLOGGED_CHUNKS = Gauge(
 )
 
 
+def _no_fields() -> Mapping[str, Any]:
+    return _NO_FIELDS
+
+
 def configure_logging(
-    process: str, *, level: int | str = logging.INFO, json: bool | None = None
+    process: str,
+    *,
+    level: int | str = logging.INFO,
+    json: bool | None = None,
+    fields: Callable[[], Mapping[str, Any]] = _no_fields,
 ) -> None:
     """Send every log record to standard error, one line each; again: replaces it.
 
@@ -73,10 +81,12 @@ def configure_logging(
         json: JSON objects instead of lines for people; none: unless standard error
             is a terminal. Keys: `time level process logger message`, those of the
             context, and `exception` with the trace.
+        fields: What else each line names, asked when it is written, such as the job
+            at hand; `log_context` wins where both name it.
     """
     as_json = not sys.stderr.isatty() if json is None else json
     handler = logging.StreamHandler()
-    handler.setFormatter((_JsonLine if as_json else _ReadableLine)(process))
+    handler.setFormatter((_JsonLine if as_json else _ReadableLine)(process, fields))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # Our doors raise what they meet; their libraries need not tell it a second time.
     for library in ("clickhouse_connect", "urllib3"):
@@ -99,16 +109,25 @@ def log_context(**fields: object) -> Iterator[None]:
         _context.reset(token)
 
 
-class _JsonLine(logging.Formatter):
-    """One JSON object a record, for machines that collect them."""
+class _Line(logging.Formatter):
+    """What both kinds of line have in common: the process and its fields."""
 
-    def __init__(self, process: str) -> None:
+    def __init__(self, process: str, fields: Callable[[], Mapping[str, Any]]) -> None:
         super().__init__()
         self._process = process
+        self._fields = fields
+
+    def context(self) -> dict[str, Any]:
+        """Return what the line names besides its text."""
+        return {**self._fields(), **_context.get()}
+
+
+class _JsonLine(_Line):
+    """One JSON object a record, for machines that collect them."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
-            **_context.get(),
+            **self.context(),
             "time": _time(record).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "process": self._process,
@@ -121,15 +140,11 @@ class _JsonLine(logging.Formatter):
         return orjson.dumps(line, default=str).decode()
 
 
-class _ReadableLine(logging.Formatter):
+class _ReadableLine(_Line):
     """One line a record, for people at a terminal; a trace follows below it."""
 
-    def __init__(self, process: str) -> None:
-        super().__init__()
-        self._process = process
-
     def format(self, record: logging.LogRecord) -> str:
-        fields = "".join(f" {key}={value}" for key, value in _context.get().items())
+        fields = "".join(f" {key}={value}" for key, value in self.context().items())
         line = (
             f"{_time(record):%H:%M:%S.%f}"[:12]
             + f" {record.levelname:<7} {self._process} {record.name}: "

@@ -56,7 +56,7 @@ def working(
     running = []
     for _ in range(workers):
         broker = JetStreamBroker(url, routes=[route(shards)], middleware=[])
-        dramatiq.actor(done, actor_name="job", queue_name="chunk", broker=broker)
+        dramatiq.actor(actor_name="job", queue_name="chunk", broker=broker)(done)
         worker = Worker(broker, worker_threads=8)
         worker.start()
         running.append((broker, worker))

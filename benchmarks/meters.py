@@ -14,6 +14,9 @@ from embedded.process import Process
 
 #: Processes that are no part of what is measured: the one that asks how far it is.
 WATCHER = "bench"
+#: What Postgres spends on making the recipients, which stands for an upload.
+FILLING = "filling"
+_ASIDE = (WATCHER, FILLING)
 _MEMORY_EVERY_S = 2.0
 _MB = 1024 * 1024
 
@@ -90,9 +93,9 @@ class Meter:
 
 
 def per_recipient_us(cpu_s: Mapping[str, float], recipients: int) -> dict[str, float]:
-    """Return µs of CPU a recipient by process, and in `total` without the watcher."""
-    found = {name: spent / recipients * 1e6 for name, spent in cpu_s.items()}
-    total = sum(us for name, us in found.items() if name != WATCHER)
+    """Return µs of CPU a recipient by process; `total` is of the way alone."""
+    found = {name: spent / max(recipients, 1) * 1e6 for name, spent in cpu_s.items()}
+    total = sum(us for name, us in found.items() if name not in _ASIDE)
     return {name: round(us, 2) for name, us in {**found, "total": total}.items()}
 
 

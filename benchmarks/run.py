@@ -21,6 +21,7 @@ from benchmarks.house import House
 from benchmarks.meters import Memory, Meter
 from benchmarks.writes import Written, written
 from embedded.process import StartError
+from embedded.sink_ledger import SinkLedger
 from models.status import OUTCOMES
 
 #: A run that is not at its end by then is given up.
@@ -102,7 +103,7 @@ def send(house: House, recipients: int, title: str) -> Run:
         cpu_s = meter.cpu_s()
         meter.look()
     batch = house.batch(batch_id)
-    lost, repeated = balance(house, batch_id, batch)
+    lost, repeated = balance(house, batch, house.read_sink())
     return Run(
         recipients=recipients,
         seconds=seconds,
@@ -147,12 +148,13 @@ def _is_logged(house: House, batch_id: UUID, batch: Mapping[str, Any]) -> bool:
     )
 
 
-def balance(house: House, batch_id: UUID, batch: Mapping[str, Any]) -> tuple[int, int]:
+def balance(
+    house: House, batch: Mapping[str, Any], ledger: SinkLedger
+) -> tuple[int, int]:
     """Return how many were lost and how many repeated, by the sink's own ledger."""
-    ledger = house.read_sink()
     everybody = batch["sent"] == batch["recipients"]
-    sent = batch["recipients"] if everybody else house.sent(batch_id)
-    key = str(batch_id)
+    sent = batch["recipients"] if everybody else house.sent(batch["id"])
+    key = str(batch["id"])
     undecided = batch["recipients"] - sum(batch[str(name)] for name in OUTCOMES)
     return len(ledger.lost(key, sent)) + undecided, len(ledger.repeated(key))
 

@@ -1,15 +1,22 @@
 """A Dramatiq broker over NATS JetStream; knows nothing of batches."""
 
+from brokers.dead_letters import DeadLetter
 from brokers.delivery import Delivery, current_delivery
-from brokers.errors import MessageTooLarge
+from brokers.errors import LetterNotFound, MessageTooLarge
+from brokers.figures import QueueFigures
 from brokers.jetstream import JetStreamBroker
+from brokers.letters import DeadLetters
 from brokers.tenants import TenantShare
 from brokers.topology import Route
 
 __all__ = [
+    "DeadLetter",
+    "DeadLetters",
     "Delivery",
     "JetStreamBroker",
+    "LetterNotFound",
     "MessageTooLarge",
+    "QueueFigures",
     "Route",
     "TenantShare",
     "current_delivery",

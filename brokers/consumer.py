@@ -1,17 +1,17 @@
 """One queue's messages, handed out one by one and settled from any thread."""
 
-import dataclasses
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from queue import Empty
 from typing import Any
 
 from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.errors import BrokerConnectionError, BrokerError, DecodeError
-from dramatiq.message import Message, get_encoder
+from dramatiq.message import Message
 
 from brokers.dead_letters import bury
+from brokers.decoding import fields_of
 from brokers.delivery import Choice, Delivery
 from brokers.errors import ApiError, MessageTooLarge, UnavailableError
 from brokers.in_flight import InFlight
@@ -25,7 +25,7 @@ NAK = b"-NAK"
 #: A message that could not become a dead letter comes again after this long.
 UNBURIED_S = 30.0
 
-_FIELDS = {field.name for field in dataclasses.fields(Message)}
+AnyMessage = Message[Any] | MessageProxy
 
 _log = logging.getLogger(__name__)
 
@@ -160,23 +160,27 @@ class Settling:
         publisher: Publisher,
         in_flight: InFlight,
         max_deliveries: int | None,
+        ttl_ms: Callable[[AnyMessage | None], int],
     ) -> None:
         self._route = route
         self._publisher = publisher
         self._in_flight = in_flight
         self._max_deliveries = max_deliveries
+        self._ttl_ms = ttl_ms
 
     def received(self, delivery: Delivery, body: bytes) -> ReceivedMessage | None:
         """Return the message to work on; none where it became a dead letter."""
         try:
-            if self._max_deliveries and delivery.deliveries > self._max_deliveries:
-                self._bury(delivery, body, "delivered too often")
-                return None
-            return ReceivedMessage(decoded(body, self._route.queue), delivery, body)
+            fields = fields_of(body, self._route.queue)
         except DecodeError as error:
             _log.exception("Queue %s has an undecodable message.", self._route.queue)
-            self._bury(delivery, body, "undecodable", error)
-        return None
+            self._bury(delivery, body, "undecodable", error=error)
+            return None
+        message = ReceivedMessage(fields, delivery, body)
+        if self._max_deliveries and delivery.deliveries > self._max_deliveries:
+            self._bury(delivery, body, "delivered too often", message=message)
+            return None
+        return message
 
     def finished(self, message: MessageProxy) -> None:
         """Settle the message as its actor chose, by default as done."""
@@ -194,7 +198,7 @@ class Settling:
         if delivery.choice is Choice.ACK:
             error = message._exception  # noqa: SLF001 - Dramatiq has no other way to it
             body = getattr(message, "body", b"") or message.encode()
-            self._bury(delivery, body, "failed", error)
+            self._bury(delivery, body, "failed", message=message, error=error)
         else:
             self._choose(delivery)
 
@@ -211,11 +215,19 @@ class Settling:
         delivery: Delivery,
         body: bytes,
         reason: str,
+        *,
+        message: AnyMessage | None = None,
         error: BaseException | None = None,
     ) -> None:
         try:
             bury(
-                self._publisher, self._route, delivery, body, reason=reason, error=error
+                self._publisher,
+                self._route,
+                delivery,
+                body,
+                reason=reason,
+                error=error,
+                ttl_ms=self._ttl_ms(message),
             )
         except (BrokerError, MessageTooLarge):
             # Not lost, and not in the way: it comes again after a while.
@@ -224,28 +236,6 @@ class Settling:
             self._in_flight.settle(delivery, delivery.nak)
         else:
             self._in_flight.settle(delivery, ACK)
-
-
-def decoded(body: bytes, queue: str) -> dict[str, Any]:
-    """Return the message's fields; its queue's name is the one that it came from.
-
-    Raises:
-        DecodeError: It is no message.
-    """
-    try:
-        fields = get_encoder().decode(body)
-        fields["queue_name"] = queue
-        if fields.keys() != _FIELDS:
-            fields = vars(Message(**fields))
-        tuple(fields["args"])
-    except DecodeError:
-        raise
-    # An encoder of the user's may raise anything at all on bytes not its own.
-    except Exception as error:
-        raise DecodeError("It is no message.", body, error) from error
-    if not (isinstance(fields["options"], dict) and isinstance(fields["kwargs"], dict)):
-        raise DecodeError("It is no message.", body, None)
-    return fields
 
 
 def _delivery(message: MessageProxy) -> Delivery:

@@ -28,6 +28,7 @@ class Delivery:
             and requeued deliveries as well as crashes.
         stream: The stream that it is stored in.
         sequence: Its place in the stream.
+        subject: What it was published to; `""` where nobody told.
         identity: Unlike `sequence` alone, never used again for another message.
         pending: How many more the server had for the same consumer.
         is_over: Whether the actor has returned or raised.
@@ -49,6 +50,7 @@ class Delivery:
         "sequence",
         "settled",
         "stream",
+        "subject",
     )
 
     def __init__(self, queue: str, reply: str, patience_s: float | None) -> None:
@@ -58,6 +60,7 @@ class Delivery:
         self.queue = queue
         self.reply = reply
         self.stream = tokens[first]
+        self.subject = ""
         self.deliveries = int(tokens[first + 2])
         self.sequence = int(tokens[first + 3])
         self.pending = int(tokens[first + 6])

@@ -47,3 +47,7 @@ class ApiError(BrokerError):
 
 class MessageTooLarge(ValueError):  # noqa: N818 - read as a fact, beside QueueNotFound
     """The message exceeds what the server takes; nothing was sent."""
+
+
+class LetterNotFound(LookupError):  # noqa: N818 - read as a fact, as above
+    """There is no such dead letter: dropped, replayed, expired, or never there."""

@@ -58,6 +58,7 @@ class Intake:
             route.queue, message.reply, route.job_patience_s
         )
         if is_new:
+            delivery.subject = message.subject
             if not self._came:
                 self.link.at_end(self._hand_over)
             self._came.append((delivery, message.data))

@@ -19,13 +19,22 @@ from dramatiq.middleware import Middleware, default_middleware
 
 from brokers.bulk import store_fresh
 from brokers.connection import Connection
-from brokers.consumer import NAK, JetStreamConsumer, Settling, opened
+from brokers.consumer import (
+    NAK,
+    AnyMessage,
+    JetStreamConsumer,
+    Settling,
+    opened,
+)
 from brokers.contents import Contents
+from brokers.dead_letters import default_ttl_ms
 from brokers.delays import delayed
 from brokers.delivery import Delivery, current_delivery
+from brokers.figures import Figures, QueueFigures, TenantClass
 from brokers.hook_tables import HookedBroker
 from brokers.in_flight import InFlight
 from brokers.intake import Buffer, Intake, Source
+from brokers.letters import DeadLetters
 from brokers.link import Link
 from brokers.publishing import Outgoing, Publisher
 from brokers.pulls import Pulls
@@ -55,12 +64,18 @@ class JetStreamBroker(HookedBroker):
             life for this long.
         max_deliveries: A message delivered more often becomes a dead letter; being
             postponed or requeued counts too. None means never.
+        dead_message_ttl: In milliseconds, how long dead letters are kept, where
+            neither the message's nor its actor's option of this name says so. None:
+            the environment's `dramatiq_dead_message_ttl`, or else seven days.
         tls: For `tls://` URLs, where the system's defaults do not do.
-        credentials: The path of a `.creds` file.
+        credentials: The path of a `.creds` file; read at each login.
+        nkey_seed: The seed of a user's NKey. A user and password or a token belong
+            into the URL.
         duplicate_window_s: For how long the server knows a message id.
         idle_tenant_s: A tenant's consumer is gone after this long without messages;
             it is made again when some come.
-        publish_timeout_s: How long to try to store messages without progress.
+        publish_timeout_s: How long to try to store messages without progress. A
+            cluster that lost a node needs up to 20 s.
     """
 
     def __init__(
@@ -73,17 +88,21 @@ class JetStreamBroker(HookedBroker):
         replicas: int = 1,
         ack_wait_ms: int = 60_000,
         max_deliveries: int | None = None,
+        dead_message_ttl: int | None = None,
         tls: ssl.SSLContext | None = None,
         credentials: str | None = None,
+        nkey_seed: str | None = None,
         duplicate_window_s: float = 600,
         idle_tenant_s: float = IDLE_TENANT_S,
-        publish_timeout_s: float = 10,
+        publish_timeout_s: float = 30,
     ) -> None:
         given = [m() for m in default_middleware] if middleware is None else middleware
         # In front of all others, so that their hooks know the delivery.
         super().__init__([WorkerHooks(self._give_back), *given])
         urls = servers.split(",") if isinstance(servers, str) else servers
-        options = ServerOptions(tuple(urls), f"dramatiq-{namespace}", tls, credentials)
+        options = ServerOptions(
+            tuple(urls), f"dramatiq-{namespace}", tls, credentials, nkey_seed
+        )
         settings = Settings(
             namespace, replicas, ack_wait_ms / 1000, duplicate_window_s, idle_tenant_s
         )
@@ -93,6 +112,9 @@ class JetStreamBroker(HookedBroker):
         self._publish_timeout_s = publish_timeout_s
         self._contents = Contents(self._connected_link, self._topology)
         self._max_deliveries = max_deliveries
+        self._dead_message_ttl = (
+            default_ttl_ms() if dead_message_ttl is None else dead_message_ttl
+        )
         self._in_flight: tuple[Link, InFlight] | None = None
         self._rings: dict[str, tuple[Link, Source]] = {}
 
@@ -222,7 +244,9 @@ class JetStreamBroker(HookedBroker):
         opened(link, source)
         if route.by_tenant:
             self._rings[queue_name] = (link, source)
-        settling = Settling(route, self._publisher, in_flight, self._max_deliveries)
+        settling = Settling(
+            route, self._publisher, in_flight, self._max_deliveries, self._dead_ttl_ms
+        )
         return JetStreamConsumer(link, source, buffer, settling, timeout / 1000)
 
     def stored(self, queue_name: str) -> dict[str, int]:
@@ -242,6 +266,22 @@ class JetStreamBroker(HookedBroker):
             BrokerConnectionError: The server did not answer.
         """
         return self._contents.counts(queue_name)
+
+    def figures(
+        self, queue_name: str, *, tenant_class: TenantClass | None = None
+    ) -> QueueFigures:
+        """Return how much the queue holds, and how it moves.
+
+        Args:
+            queue_name: The queue; it need not exist.
+            tenant_class: Names the class of a tenant with so many messages; without
+                it tenants are not classed, which asks the server less.
+
+        Raises:
+            BrokerConnectionError: The server did not answer.
+        """
+        figures = Figures(self._connected_link, self._topology)
+        return figures.of(queue_name, tenant_class)
 
     def flush(self, queue_name: str) -> None:
         """Drop the queue's messages: ready, in flight, delayed and dead.
@@ -272,6 +312,22 @@ class JetStreamBroker(HookedBroker):
             BrokerConnectionError: The server did not answer.
         """
         self._contents.join(queue_name, None if timeout is None else timeout / 1000)
+
+    def dead_letters(self, queue_name: str | None = None) -> DeadLetters:
+        """Return the dead letters of a queue, or of all; asks nobody yet."""
+        return DeadLetters(
+            self._connected_link, self._publisher, self._topology, queue_name
+        )
+
+    def _dead_ttl_ms(self, message: AnyMessage | None) -> int:
+        """Return how long this message is kept when it is dead."""
+        if message is None:
+            return self._dead_message_ttl
+        actor = self.actors.get(message.actor_name)
+        found = message.options.get("dead_message_ttl")
+        if found is None and actor is not None:
+            found = actor.options.get("dead_message_ttl")
+        return self._dead_message_ttl if found is None else int(found)
 
     def _connected_link(self) -> Link:
         link = self._connection.link()

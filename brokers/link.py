@@ -13,6 +13,7 @@ import logging
 import secrets
 import selectors
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -22,13 +23,16 @@ from typing import Any, Protocol, TypeVar
 import nats.errors
 
 from brokers.errors import ApiError, UnavailableError
-from brokers.servers import BACKOFF_S, ServerOptions
+from brokers.logins import refusal, silence
+from brokers.servers import BACKOFF_S, NextServer, ServerOptions
 from brokers.wire import Handler, Incoming, WireClient, frame
 
 T = TypeVar("T")
 
 #: How long a request to JetStream's API may take.
 API_TIMEOUT_S = 5.0
+#: How often whoever waits for a server looks whether it refuses us.
+REFUSED_S = 0.05
 #: How long to wait for what is on its way to a subject that is given up.
 DRAIN_S = 2.0
 #: So much is written at once, before the socket is asked whether it takes more.
@@ -68,6 +72,7 @@ class Link:
         self._gone = asyncio.Event()
         # nats-py's client, from the first connection on.
         self._client: Any = None
+        self._next_server = NextServer()
         self._last_error: Exception | None = None
         self._closing = False
         self._keys = itertools.count(1)
@@ -108,16 +113,20 @@ class Link:
             return future.result(timeout_s)
         except FutureTimeoutError as error:
             future.cancel()
-            raise UnavailableError(self._silence()) from error
+            raise UnavailableError(silence(self._last_error)) from error
 
     def wait_until_connected(self, timeout_s: float) -> None:
         """Return once the server is there.
 
         Raises:
-            UnavailableError: It was not there in time.
+            UnavailableError: It was not there in time, or it refuses us.
         """
-        if not self._connected.wait(timeout_s):
-            raise UnavailableError(self._silence())
+        deadline = time.monotonic() + timeout_s
+        while not self._connected.wait(REFUSED_S):
+            # Whoever was let in before may be so again; a wrong login stays wrong.
+            refused = self._client is None and refusal(self._last_error)
+            if refused or time.monotonic() > deadline:
+                raise UnavailableError(silence(self._last_error))
 
     @property
     def is_online(self) -> bool:
@@ -228,7 +237,7 @@ class Link:
             async with asyncio.timeout(API_TIMEOUT_S):
                 return await answer
         except TimeoutError as error:
-            raise UnavailableError(self._silence()) from error
+            raise UnavailableError(silence(self._last_error)) from error
         finally:
             self.forget(reply)
 
@@ -247,6 +256,10 @@ class Link:
             raise UnavailableError("JetStream is not ready.")
         answer: dict[str, Any] = json.loads(message.data)
         if error := answer.get("error"):
+            if error.get("code") == 503:
+                raise UnavailableError(
+                    f"JetStream is not ready: {error.get('description')}."
+                )
             raise ApiError(
                 error.get("code", 0),
                 error.get("err_code", 0),
@@ -350,6 +363,8 @@ class Link:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(1.0)
+            if self._online.is_set():
+                self._client.cut_if_stuck()
             for watcher in list(self._watchers):
                 watcher.on_tick()
 
@@ -361,16 +376,17 @@ class Link:
                 client.when_read(self._end_turn)
                 await client.connect(
                     **self._options.for_client(),
+                    reconnect_to_server_handler=self._next_server,
                     error_cb=self._on_error,
                     disconnected_cb=self._on_disconnected,
                     reconnected_cb=self._on_connected,
                     closed_cb=self._on_closed,
                 )
-                self._client = client
-            except nats.errors.Error as error:
+            except (nats.errors.Error, OSError) as error:
                 await self._on_error(error)
                 await asyncio.sleep(BACKOFF_S[1])
                 continue
+            self._client = client
             for inbox in list(self._inboxes):
                 await self._subscribe(inbox)
             await self._on_connected()
@@ -386,6 +402,7 @@ class Link:
             handler(rest, message)
 
     async def _on_connected(self) -> None:
+        self._next_server.connected(self._client.connected_url)
         self._online.set()
         self._connected.set()
         self._end_turn_soon()
@@ -406,12 +423,6 @@ class Link:
         if type(error) is not type(self._last_error):
             _log.warning("NATS: %r", error)
         self._last_error = error
-
-    def _silence(self) -> str:
-        reason = (
-            f" The last error was {self._last_error!r}." if self._last_error else ""
-        )
-        return f"No NATS server answered.{reason}"
 
     async def _shut(self) -> None:
         try:

@@ -28,6 +28,9 @@ from brokers.wire import Incoming
 
 #: JetStream's number for *the batch holds a duplicate*.
 DUPLICATE_IN_BATCH = 10201
+#: What passes with an election: no leader here, no quorum, an earlier copy of the
+#: same id still on its way to the other servers, half a batch met a new leader.
+PASSING = (10007, 10009, 10041, 10158, 10176)
 #: So many messages may be on their way; the server refuses beyond 10,000.
 WINDOW = 4000
 #: How many messages the server takes as one.
@@ -38,6 +41,8 @@ RESERVE_BYTES = 1024
 LARGEST_HEAD_BYTES = 64 * 1024
 #: Without any answer for this long, what is unanswered is sent again.
 SILENCE_S = 2.0
+#: How long to look after a stream before its messages are sent again anyway.
+LOOK_S = 1.0
 #: The pause before messages are sent again, the first and the longest.
 PAUSE_S = (0.02, 0.5)
 
@@ -174,7 +179,7 @@ class Publisher:
                 if unit.answer is not None and unit.answer.status == "503"
             }
             for stream in gone:
-                link.run(self._topology.ensure_stream(link, stream))
+                link.run(self._topology.ensure_stream(link, stream), LOOK_S)
         except (UnavailableError, ApiError) as error:
             # Whether this is for good, the next round and the deadline tell.
             _log.warning("Messages wait for their stream: %s", error)
@@ -231,7 +236,8 @@ def _stored(unit: Unit) -> int | None:
         duplicate = b'"duplicate"' in unit.answer.data
         return 0 if duplicate else len(unit.messages)
     error = json.loads(unit.answer.data)["error"]
-    if error.get("err_code") == DUPLICATE_IN_BATCH or error.get("code") in (429, 503):
+    code = error.get("err_code")
+    if code == DUPLICATE_IN_BATCH or code in PASSING or error["code"] in (429, 503):
         return None
     raise RefusedError(f"JetStream refused a message: {error}")
 

@@ -12,7 +12,7 @@ from brokers.wire import Incoming
 #: How long the server keeps a request for messages.
 EXPIRES_S = 30
 #: How often the server says that it still does.
-HEARTBEAT_S = 5
+HEARTBEAT_S = 2
 #: The pause before a lost consumer is made again, the first and the longest.
 PAUSE_S = (0.05, 1.0)
 

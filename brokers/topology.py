@@ -13,10 +13,10 @@ from brokers.tenants import Policy
 #: JetStream's numbers for *no such stream* and *no such consumer*.
 STREAM_NOT_FOUND = 10059
 CONSUMER_NOT_FOUND = 10014
+#: JetStream's number for a consumer that exists and cannot be made like this.
+NOT_CHANGEABLE = 10012
 #: The stream of dead letters; shared by all queues.
 DEAD_STREAM = "dead-letters"
-#: How long dead letters are kept.
-DEAD_DAYS = 7
 #: A tenant's consumer is gone after this long without a pull.
 IDLE_TENANT_S = 3600
 
@@ -255,19 +255,22 @@ class Topology:
             UnavailableError: JetStream did not answer.
         """
         name = route.consumer_name(tenant)
-        body = {
-            "stream_name": route.stream,
-            "config": self._consumer_config(route, tenant, name)
-            | ({"max_ack_pending": cap} if cap else {}),
-            "action": "",
-        }
+        config = self._consumer_config(route, tenant, name)
+        if cap:
+            config["max_ack_pending"] = cap
+        body = {"stream_name": route.stream, "config": config, "action": ""}
         subject = f"CONSUMER.CREATE.{route.stream}.{name}.{route.filter(tenant)}"
         try:
             await link.api(subject, body)
         except ApiError as error:
-            if error.err_code != STREAM_NOT_FOUND:
+            if error.err_code == STREAM_NOT_FOUND:
+                await self.ensure_stream(link, route.stream)
+            elif error.err_code == NOT_CHANGEABLE and tenant:
+                # It was made for fewer replicas. It keeps its storage, and grows with
+                # its stream; the tenant's next one is as it should be.
+                config["mem_storage"] = not config["mem_storage"]
+            else:
                 raise
-            await self.ensure_stream(link, route.stream)
             await link.api(subject, body)
 
     def _stream_config(self, stream: str) -> dict[str, Any]:
@@ -281,7 +284,10 @@ class Topology:
                 "subjects": ["dead.>"],
                 "retention": "limits",
                 "discard": "old",
-                "max_age": DEAD_DAYS * 86_400 * 10**9,
+                # Each letter has its own time, which may be longer than another's.
+                "max_age": 0,
+                "allow_msg_ttl": True,
+                "allow_direct": True,
             }
         parts = [part for part in self._all_parts() if part.stream == stream]
         if any(part.by_tenant for part in parts):
@@ -347,17 +353,23 @@ def _merged(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any] | N
         for key in (
             "allow_atomic",
             "allow_batched",
-            "allow_msg_ttl",
+            "allow_direct",
             "allow_msg_schedules",
+            "allow_msg_ttl",
         )
         if wanted.get(key) and not found.get(key)
     }
+    # Never fewer: another program may want them.
+    if wanted["num_replicas"] > found.get("num_replicas", 1):
+        needed["num_replicas"] = wanted["num_replicas"]
     subjects = found.get("subjects") or []
     lacking = [one for one in wanted["subjects"] if one not in subjects]
     if lacking:
         needed["subjects"] = subjects + lacking
     if wanted.get("republish") and not found.get("republish"):
         needed["republish"] = wanted["republish"]
+    if wanted.get("max_age") == 0 != found.get("max_age", 0):
+        needed["max_age"] = 0
     if wanted.get("duplicate_window", 0) > found.get("duplicate_window", 0):
         needed["duplicate_window"] = wanted["duplicate_window"]
     return found | needed if needed else None

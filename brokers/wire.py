@@ -9,8 +9,9 @@ every message passes: what is read, and what is written. See ADR 0021.
 from collections.abc import Callable
 from typing import Any
 
-from nats.aio.client import Client
 from nats.protocol.parser import Parser
+
+from brokers.client import Client
 
 _END = b"\r\n"
 _BARE_HEAD = len(b"NATS/1.0")

@@ -25,6 +25,11 @@ class WorkerHooks(Middleware):
     def __init__(self, give_back: Callable[[Delivery], None]) -> None:
         self._give_back = give_back
 
+    @property
+    def actor_options(self) -> set[str]:
+        """Return the broker's own option: how long dead letters live, in ms."""
+        return {"dead_message_ttl"}
+
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Replace the work queue before any thread has seen it."""
         worker.work_queue = cast("Any", WorkQueue())

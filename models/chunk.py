@@ -11,6 +11,11 @@ from typing import Any
 from models import bits
 from models.outcome import Answer, Outcome
 
+#: Why somebody failed whom nobody called because the job ended its workers, and how
+#: SQL finds those again.
+BURIED = "Sending it ended {crashes} workers; see the dead letters."
+BURIED_LIKE = BURIED.format(crashes="%")
+
 
 @dataclass(frozen=True, slots=True)
 class CallIntent:
@@ -254,6 +259,12 @@ def ended(chunk: Chunk, *, cancelled: bool, reason: str = "") -> Chunk:
         failed=chunk.failed | (0 if cancelled else rest),
         errors={**chunk.errors, **errors},
     )
+
+
+def buried(chunk: Chunk) -> Chunk:
+    """Return the chunk as its dead letter leaves it; a replay opens it again."""
+    reason = BURIED.format(crashes=chunk.crashes)
+    return ended(chunk, cancelled=False, reason=reason)
 
 
 def _members_of(calls: Iterable[CallIntent]) -> int:

@@ -150,6 +150,8 @@ batches = Table(
         "scheduled_at",
         postgresql_where=text("status in ('queued', 'processing', 'paused')"),
     ),
+    # What was finished lately is looked at again and again; the rest never.
+    Index("batches_finished_at_idx", "finished_at"),
 )
 
 #: One row a part that was taken, so that a part sent twice counts once.

@@ -62,7 +62,7 @@ def duties(settings: Settings, outcomes: Outcomes) -> list[Duty]:
     )
     broker = dispatch.connect(
         settings.nats_url,
-        replicas=settings.nats_replicas,
+        **settings.nats_options(),
         ack_wait_ms=int(settings.timing.ack_wait_s * 1000),
         concurrent_batches=settings.concurrent_batches,
         job_patience_s=settings.lease_s,

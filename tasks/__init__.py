@@ -6,13 +6,15 @@ import dramatiq
 from dramatiq.middleware import Middleware, Retries
 
 from brokers import current_delivery, dispatch
+from brokers.job_context import JobContext, job_fields
+from brokers.metrics import Metrics
 from middleware.idempotency import Idempotency
 from models.errors import NeighbourUnavailableError
 from models.jobs import ExpandBatch, RecordWebhook, SendChunk, job_of
 from settings import load
 from tasks import expand, send, webhook
 from tasks.worker import worker
-from telemetry import configure_logging, log_context
+from telemetry import METRICS, configure_logging, log_context
 
 
 def _deliveries() -> int:
@@ -29,18 +31,20 @@ class SetUp(Middleware):
 
 
 settings = load()
-configure_logging("worker", level=settings.log_level)
+configure_logging("worker", level=settings.log_level, fields=job_fields)
 broker = dispatch.connect(
     settings.nats_url,
-    replicas=settings.nats_replicas,
+    **settings.nats_options(),
     ack_wait_ms=int(settings.timing.ack_wait_s * 1000),
     concurrent_batches=settings.concurrent_batches,
     job_patience_s=settings.lease_s,
     email_shards=settings.email_shards,
     middleware=[
         Retries(max_retries=10, min_backoff=1000, max_backoff=60_000),
+        JobContext(),
         SetUp(),
         Idempotency(lambda: worker().outcomes, deliveries=_deliveries),
+        Metrics(METRICS),
     ],
 )
 dramatiq.set_broker(broker)

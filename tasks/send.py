@@ -169,8 +169,7 @@ class ChunkRun:
         return None
 
     def _bury(self, held: Chunk) -> None:
-        reason = f"Sending it ended {held.crashes} workers; see the dead letters."
-        held = rules.ended(held, cancelled=False, reason=reason)
+        held = rules.buried(held)
         if self._row.bury(held):
             which = f"Chunk {held.no} of batch {held.batch_id}"
             raise PoisonChunkError(f"{which} ended {held.crashes} workers.")

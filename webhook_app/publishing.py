@@ -11,7 +11,12 @@ from webhook_app.receive import Publish
 
 def publisher(settings: Settings) -> Publish:
     """Return what stores a report in NATS; nothing is connected yet."""
-    broker = dispatch.connect(settings.nats_url, replicas=settings.nats_replicas)
+    broker = dispatch.connect(
+        settings.nats_url,
+        # Whoever reports waits no longer; it reports again after a 503.
+        publish_timeout_s=10,
+        **settings.nats_options(),
+    )
     return _Stored(broker)
 
 

@@ -1,24 +1,35 @@
 """What the ledger knows of outcomes, for the bitmaps that show them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, CursorResult, text
 
 from models import bits
 from models.status import OUTCOMES
 
-_COUNTS = text(
+# Three questions, each with its index: as one with `or` it reads every batch there is.
+_COUNTED = text(
+    f"""
+    select id, finished_at is not null as finished, {", ".join(OUTCOMES)}
+    from (
+        select * from batches where status in ('processing', 'paused')
+        union all
+        select * from batches where status = 'cancelled' and finished_at is null
+        union all
+        select * from batches
+        where finished_at > clock_timestamp() - make_interval(secs => :recent_s)
+    ) b
+    """
+)
+_FOLDED = text(
     f"""
     select b.id, b.finished_at is not null as finished,
         {", ".join(f"sum(bit_count(c.{name}))::int as {name}" for name in OUTCOMES)}
     from batches b join chunks c on c.batch_id = b.id
-    where c.state = 'done' and c.folded_at is not null
-        and (
-            b.status in ('processing', 'paused')
-            or (b.status = 'cancelled' and b.finished_at is null)
-            or b.finished_at > clock_timestamp() - make_interval(secs => :recent_s)
-        )
+    where b.id = any(cast(:batch_ids as uuid[]))
+        and c.state = 'done' and c.folded_at is not null
     group by b.id
     """
 )
@@ -35,7 +46,7 @@ _ROWS = text(
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """How many recipients of a batch's folded rows have each outcome, by name."""
+    """How many recipients of a batch have each outcome, by its name."""
 
     batch_id: str
     finished: bool
@@ -52,15 +63,28 @@ class FoldedRow:
     sets: Mapping[str, int]
 
 
-def folded_counts(connection: Connection, *, recent_s: float) -> list[Known]:
-    """Return the counts of batches that run, or were finished so lately."""
+def counted(connection: Connection, *, recent_s: float) -> list[Known]:
+    """Return the counters of batches that run, or were finished so lately.
+
+    A row a batch, however large it is. While a batch runs they hold everybody whose row
+    is folded, and perhaps more: who is folded anew is in them all the time.
+    """
+    return _known(connection.execute(_COUNTED, {"recent_s": recent_s}))
+
+
+def folded_counts(connection: Connection, batch_ids: Sequence[str]) -> list[Known]:
+    """Return what the folded rows of these batches hold; reads all of the rows."""
+    return _known(connection.execute(_FOLDED, {"batch_ids": list(batch_ids)}))
+
+
+def _known(rows: CursorResult[Any]) -> list[Known]:
     return [
         Known(
             str(row["id"]),
             row["finished"],
             {name.value: row[name] for name in OUTCOMES},
         )
-        for row in connection.execute(_COUNTS, {"recent_s": recent_s}).mappings()
+        for row in rows.mappings()
     ]
 
 

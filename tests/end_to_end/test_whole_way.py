@@ -1,13 +1,11 @@
 """`up --detach`, `demo`, `send --wait`, `down`: the way of a user, with real parts."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 
 import psutil
-import pytest
 
 #: The command, also where a shell in the background made its children deaf to Ctrl-C.
 HEEDING = """
@@ -16,27 +14,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 from cli import main
 raise SystemExit(main())
 """
-NAMES = ("DATABASE_URL", "NATS_URL", "DRAGONFLY_URL", "CLICKHOUSE_URL")
-
-
-@pytest.fixture
-def run(tmp_path):
-    """Runs a command in a process of its own, on data of its own."""
-    environment = {k: v for k, v in os.environ.items() if k not in NAMES}
-    data = ("--data", str(tmp_path / "data"))
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "cli", *arguments, *data],
-            check=False,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-
-    yield run
-    run("down")
 
 
 def test_a_user_comes_sends_looks_and_leaves(run, tmp_path):
@@ -75,10 +52,9 @@ def _lives(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != gone
 
 
-def test_interrupting_the_demo_stops_every_process(tmp_path):
+def test_interrupting_the_demo_stops_every_process(environment, data_dir, tmp_path):
     """Ctrl-C while it starts leaves nothing behind, and no traceback."""
-    environment = {k: v for k, v in os.environ.items() if k not in NAMES}
-    arguments = ("demo", "--data", str(tmp_path / "data"))
+    arguments = ("demo", "--data", str(data_dir))
     demo = subprocess.Popen(
         [sys.executable, "-c", HEEDING, *arguments],
         env=environment,

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import trustme
 
 from models.errors import InvalidInputError
 from settings import Settings, load
@@ -97,3 +98,27 @@ def test_all_that_is_missing_is_named_at_once(environment):
         load()
 
     assert all(name in str(refused.value) for name in NEEDED)
+
+
+def test_a_login_to_nats_is_none_by_default(environment):
+    assert load().nats_options() == {"replicas": 1, "tls": None, "credentials": None}
+
+
+def test_the_ca_of_nats_is_trusted_and_our_certificate_shown(environment, tmp_path):
+    ca = trustme.CA()
+    ours = ca.issue_cert("us")
+    ca.cert_pem.write_to_path(tmp_path / "ca.pem")
+    ours.private_key_and_cert_chain_pem.write_to_path(tmp_path / "ours.pem")
+    environment.setenv("NATS_CA", str(tmp_path / "ca.pem"))
+    environment.setenv("NATS_CERTIFICATE", str(tmp_path / "ours.pem"))
+
+    context = load().nats_tls
+
+    assert len(context.get_ca_certs()) == 1
+
+
+def test_a_file_of_nats_that_cannot_be_used_is_told(environment, tmp_path):
+    environment.setenv("NATS_CA", str(tmp_path / "absent.pem"))
+
+    with pytest.raises(InvalidInputError, match="NATS_CA"):
+        _ = load().nats_tls

@@ -18,8 +18,11 @@ from brokers.encoding import ENCODER
 class Server:
     """A nats-server that can be killed and started again on the same data."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, config=""):
         self.folder = folder
+        folder.mkdir(exist_ok=True)
+        self._config = folder / "server.conf"
+        self._config.write_text(config)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -34,6 +37,7 @@ class Server:
             [
                 *(command, "-js", "-a", "127.0.0.1", "-p", str(self.port)),
                 *("-sd", str(self.folder), "-l", str(self.folder / "log")),
+                *("-c", str(self._config)),
             ]
         )
         until(self._answers)

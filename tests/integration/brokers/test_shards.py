@@ -70,6 +70,9 @@ def test_all_shards_are_counted_and_flushed(spread):
 
     assert broker.stored("chunk") == dict.fromkeys(TENANTS, 1)
     assert broker.get_queue_message_counts("chunk") == (20, 6, 0)
+    figures = broker.figures("chunk", tenant_class=lambda tenant, count: "all")
+    assert (figures.ready, figures.delayed, figures.tenants) == (20, 6, 20)
+    assert figures.classes["all"].stored == 20
     broker.flush("chunk")
     assert broker.get_queue_message_counts("chunk") == (0, 0, 0)
 

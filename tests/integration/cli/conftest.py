@@ -10,6 +10,8 @@ import pytest
 from cli import main
 from cli.starting import started_machine
 
+NAMES = ("DATABASE_URL", "NATS_URL", "DRAGONFLY_URL", "CLICKHOUSE_URL")
+
 
 @dataclass(frozen=True)
 class Shell:
@@ -40,12 +42,15 @@ class Shell:
 @pytest.fixture(scope="module")
 def machine_dir(tmp_path_factory) -> Iterator[Path]:
     data_dir = tmp_path_factory.mktemp("machine")
-    for name in ("DATABASE_URL", "NATS_URL", "DRAGONFLY_URL", "CLICKHOUSE_URL"):
+    for name in NAMES:
         assert name not in os.environ, f"{name} would be used instead of ours."
     with started_machine(data_dir, names=("sink", "web")):
         yield data_dir
 
 
 @pytest.fixture
-def shell(machine_dir, tmp_path, capsys) -> Shell:
-    return Shell(machine_dir, tmp_path, capsys)
+def shell(machine_dir, tmp_path, capsys) -> Iterator[Shell]:
+    yield Shell(machine_dir, tmp_path, capsys)
+    # A command puts the machine's addresses into the environment of its process.
+    for name in NAMES:
+        os.environ.pop(name, None)

@@ -50,6 +50,19 @@ def test_the_context_ends_with_its_block(capsys):
     assert "batch_id" not in orjson.loads(capsys.readouterr().err)
 
 
+def test_a_line_names_what_else_it_is_given(capsys):
+    """Asked when the line is written; the context's own word wins."""
+    job = {}
+    configure_logging("worker", json=True, fields=lambda: job)
+
+    job |= {"actor": "send_chunk", "chunk": 1}
+    with log_context(chunk=3):
+        LOGGER.info("Sent")
+
+    line = orjson.loads(capsys.readouterr().err)
+    assert (line["actor"], line["chunk"]) == ("send_chunk", 3)
+
+
 @pytest.mark.parametrize("json", [True, False])
 def test_a_trace_is_written_with_its_line(capsys, json):
     """Nobody has to look for the cause elsewhere."""
