@@ -1,5 +1,6 @@
 """A Dramatiq broker over NATS JetStream; knows nothing of batches."""
 
+from brokers.cancelling import Cancellation
 from brokers.dead_letters import DeadLetter
 from brokers.delivery import Delivery, current_delivery
 from brokers.errors import LetterNotFound, MessageTooLarge
@@ -8,8 +9,10 @@ from brokers.jetstream import JetStreamBroker
 from brokers.letters import DeadLetters
 from brokers.tenants import TenantShare
 from brokers.topology import Route
+from brokers.unique import is_duplicate
 
 __all__ = [
+    "Cancellation",
     "DeadLetter",
     "DeadLetters",
     "Delivery",
@@ -20,4 +23,5 @@ __all__ = [
     "Route",
     "TenantShare",
     "current_delivery",
+    "is_duplicate",
 ]

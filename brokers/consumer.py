@@ -51,6 +51,7 @@ class ReceivedMessage(MessageProxy):
         self.failed = False
         self.delivery = delivery
         self.body = body
+        delivery.message_id = self.message_id
         self._exception = None
         self._built: Message[Any] | None = None
 
@@ -152,21 +153,32 @@ class JetStreamConsumer(Consumer):
 
 
 class Settling:
-    """What becomes of one queue's messages; outlives the queue's consumers."""
+    """What becomes of one queue's messages; outlives the queue's consumers.
+
+    Args:
+        route: The queue's route.
+        publisher: Stores dead letters.
+        in_flight: The messages in our hands.
+        max_deliveries: A message delivered more often becomes a dead letter.
+        ended: Called with a unique job that has ended for good.
+    """
 
     def __init__(
         self,
         route: Route,
         publisher: Publisher,
         in_flight: InFlight,
+        *,
         max_deliveries: int | None,
         ttl_ms: Callable[[AnyMessage | None], int],
+        ended: Callable[[MessageProxy], None],
     ) -> None:
         self._route = route
         self._publisher = publisher
         self._in_flight = in_flight
         self._max_deliveries = max_deliveries
         self._ttl_ms = ttl_ms
+        self._ended = ended
 
     def received(self, delivery: Delivery, body: bytes) -> ReceivedMessage | None:
         """Return the message to work on; none where it became a dead letter."""
@@ -179,6 +191,7 @@ class Settling:
         message = ReceivedMessage(fields, delivery, body)
         if self._max_deliveries and delivery.deliveries > self._max_deliveries:
             self._bury(delivery, body, "delivered too often", message=message)
+            self._end(message)
             return None
         return message
 
@@ -187,6 +200,7 @@ class Settling:
         delivery = _delivery(message)
         if delivery.choice is Choice.ACK:
             self._in_flight.settle(delivery, ACK)
+            self._end(message)
         else:
             self._choose(delivery)
 
@@ -199,12 +213,20 @@ class Settling:
             error = message._exception  # noqa: SLF001 - Dramatiq has no other way to it
             body = getattr(message, "body", b"") or message.encode()
             self._bury(delivery, body, "failed", message=message, error=error)
+            self._end(message)
         else:
             self._choose(delivery)
 
     def give_back(self, delivery: Delivery) -> None:
         """Have the message delivered again at once."""
         self._in_flight.settle(delivery, NAK)
+
+    def _end(self, message: MessageProxy) -> None:
+        if "unique_for" in message.options:
+            delivery = _delivery(message)
+            # A letter that could not be stored is postponed, and comes again.
+            if delivery.choice is Choice.ACK and not delivery.goes_on:
+                self._ended(message)
 
     def _choose(self, delivery: Delivery) -> None:
         postponed = delivery.choice is Choice.POSTPONE

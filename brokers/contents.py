@@ -9,12 +9,12 @@ from dramatiq.errors import QueueJoinTimeout
 from brokers.errors import ApiError
 from brokers.link import Link
 from brokers.shards import earlier_parts
+from brokers.stored import stored_by_subject
 from brokers.topology import (
     DEAD_STREAM,
     STREAM_NOT_FOUND,
     Route,
     Topology,
-    stored_by_subject,
 )
 
 #: Messages by subject, and the last sequence of their stream.
@@ -66,6 +66,7 @@ class Contents:
         for stream, subject in (
             *((part.stream, part.filter()) for part in parts),
             *((part.stream, f"{part.delayed}.>") for part in parts),
+            *((part.stream, f"{part.locks}.>") for part in parts),
             (DEAD_STREAM, route.dead),
         ):
             try:

@@ -9,19 +9,24 @@ import time
 from datetime import UTC, datetime
 
 from brokers.publishing import Outgoing
+from brokers.tokens import escaped_token
 from brokers.topology import Route
 
 
-def delayed(message: Outgoing, route: Route, delay_ms: int) -> Outgoing:
+def delayed(
+    message: Outgoing, route: Route, delay_ms: int, message_id: str
+) -> Outgoing:
     """Return the message as one that waits for `delay_ms` in its stream.
 
-    The time is counted by this machine's clock, from now. Its message id names the
-    waiting message, so that it may be sent again and still waits only once.
+    The time is counted by this machine's clock, from now. `Nats-Msg-Id` names the
+    waiting message, so that it may be sent again and still waits only once; by
+    `message_id`, the same for all copies, it is found to be cancelled.
     """
     due = datetime.fromtimestamp(time.time() + delay_ms / 1000, UTC)
     headers = message.headers | {
         "Nats-Schedule": f"@at {due:%Y-%m-%dT%H:%M:%S.%fZ}",
         "Nats-Schedule-Target": message.subject,
     }
-    subject = f"{route.delayed}.{message.headers['Nats-Msg-Id']}"
+    names = (message_id, message.headers["Nats-Msg-Id"])
+    subject = ".".join([route.delayed, *map(escaped_token, names)])
     return Outgoing(message.stream, subject, message.body, headers)

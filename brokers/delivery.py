@@ -31,6 +31,8 @@ class Delivery:
         subject: What it was published to; `""` where nobody told.
         identity: Unlike `sequence` alone, never used again for another message.
         pending: How many more the server had for the same consumer.
+        message_id: Of the message, once it was read.
+        goes_on: Whether the same message was stored again meanwhile, as a retry is.
         is_over: Whether the actor has returned or raised.
         patience_s: Without a `touch` for this long the server may give it to another
             worker; none means as long as the process lives.
@@ -41,8 +43,10 @@ class Delivery:
         "_delay_s",
         "_moved_at",
         "deliveries",
+        "goes_on",
         "identity",
         "is_over",
+        "message_id",
         "patience_s",
         "pending",
         "queue",
@@ -66,6 +70,8 @@ class Delivery:
         self.pending = int(tokens[first + 6])
         self.identity = f"{self.stream}.{self.sequence}.{tokens[first + 5]}"
         self.patience_s = patience_s
+        self.message_id = ""
+        self.goes_on = False
         self.settled = False
         self.is_over = False
         self._choice = Choice.ACK

@@ -29,19 +29,16 @@ class OrjsonEncoder(Encoder):
             name = data.get("actor_name")
             raise TypeError(f"A message for {name} is not JSON: {error}") from error
 
-    def decode(self, data: bytes) -> dict[str, Any]:
-        """Return the message's fields.
+    def decode(self, data: bytes) -> Any:
+        """Return the message's fields, or a result, which may be any value.
 
         Raises:
-            DecodeError: The bytes are not a JSON object.
+            DecodeError: The bytes are not JSON.
         """
         try:
-            fields = orjson.loads(data)
+            return orjson.loads(data)
         except orjson.JSONDecodeError as error:
-            raise DecodeError("The message is not JSON.", data, error) from error
-        if not isinstance(fields, dict):
-            raise DecodeError("The message is not a JSON object.", data, None)
-        return fields
+            raise DecodeError("The bytes are not JSON.", data, error) from error
 
 
 #: For `dramatiq.set_encoder`; every process of an application needs the same one.

@@ -25,10 +25,15 @@ class UnavailableError(BrokerConnectionError):
 
 
 class RefusedError(BrokerError):
-    """The server understood and refused; the same request will be refused again."""
+    """The server understood and refused; the same request will be refused again.
 
-    def __init__(self, message: str) -> None:
+    Attributes:
+        err_code: JetStream's own number for why; 0 where it gave none.
+    """
+
+    def __init__(self, message: str, err_code: int = 0) -> None:
         super().__init__(message)
+        self.err_code = err_code
 
 
 class ApiError(BrokerError):

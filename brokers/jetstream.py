@@ -18,6 +18,7 @@ from dramatiq.message import Message, get_encoder
 from dramatiq.middleware import Middleware, default_middleware
 
 from brokers.bulk import store_fresh
+from brokers.cancelling import Cancellation, Cancelling
 from brokers.connection import Connection
 from brokers.consumer import (
     NAK,
@@ -34,17 +35,22 @@ from brokers.figures import Figures, QueueFigures, TenantClass
 from brokers.hook_tables import HookedBroker
 from brokers.in_flight import InFlight
 from brokers.intake import Buffer, Intake, Source
+from brokers.kv import Bucket
 from brokers.letters import DeadLetters
 from brokers.link import Link
 from brokers.publishing import Outgoing, Publisher
 from brokers.pulls import Pulls
 from brokers.ring import Ring
 from brokers.servers import ServerOptions
+from brokers.tokens import plain_token
 from brokers.topology import IDLE_TENANT_S, Route, Settings, Topology, shard
+from brokers.unique import UniqueJobs, is_duplicate
 from brokers.worker_hooks import WorkerHooks
 
 #: A message whose retry could not be stored comes again after this long.
 UNSENT_S = 1.0
+#: For how long a cancelled message is known to be so, by default: a day.
+KEEP_MARK_MS = 86_400_000
 
 
 class JetStreamBroker(HookedBroker):
@@ -97,8 +103,6 @@ class JetStreamBroker(HookedBroker):
         publish_timeout_s: float = 30,
     ) -> None:
         given = [m() for m in default_middleware] if middleware is None else middleware
-        # In front of all others, so that their hooks know the delivery.
-        super().__init__([WorkerHooks(self._give_back), *given])
         urls = servers.split(",") if isinstance(servers, str) else servers
         options = ServerOptions(
             tuple(urls), f"dramatiq-{namespace}", tls, credentials, nkey_seed
@@ -117,6 +121,32 @@ class JetStreamBroker(HookedBroker):
         )
         self._in_flight: tuple[Link, InFlight] | None = None
         self._rings: dict[str, tuple[Link, Source]] = {}
+        linked = self._connected_link
+        self._unique = UniqueJobs(self._publisher, self._topology, linked)
+        marks = self.bucket(f"{plain_token(namespace)}-cancelled")
+        self._cancelling = Cancelling(marks, self._topology, linked, self._unique)
+        # In front of all others, so that their hooks know the delivery.
+        own = [WorkerHooks(self._give_back), self._cancelling]
+        super().__init__([*own, *given])
+        self.actor_options |= {"unique_for", "unique_key"}
+
+    def cancel(self, message_id: str, *, keep_ms: int = KEEP_MARK_MS) -> Cancellation:
+        """Take back a message that no actor has begun; return what was done.
+
+        Delayed deliveries are removed at once. A queued message is dropped when its
+        turn comes: acknowledged, and its middleware's `after_skip_message` called.
+        One that runs is not interrupted, but not retried either.
+
+        Args:
+            message_id: Until the mark ends, no message with this id is worked on,
+                also if it is enqueued after this.
+            keep_ms: When the mark ends; a message queued for longer will run.
+
+        Raises:
+            BrokerConnectionError: The server did not answer; the same call may be
+                repeated.
+        """
+        return self._cancelling.cancel(message_id, keep_ms)
 
     def close(self) -> None:
         """Write what waits to be written, then disconnect.
@@ -144,7 +174,10 @@ class JetStreamBroker(HookedBroker):
     ) -> Message[Any]:
         """Return the message once it is stored durably.
 
-        Each call stores it anew, also with a message id that was stored before.
+        Each call stores it anew, also with a message id that was stored before. But
+        a message with the option `unique_for` is not stored while another with its
+        `unique_key` is queued, delayed or running: `brokers.unique.is_duplicate`
+        then tells so of what is returned, and no `after_enqueue` hook is called.
 
         Args:
             message: Its queue need not be declared.
@@ -158,14 +191,21 @@ class JetStreamBroker(HookedBroker):
         self.emit_before("enqueue", message, delay)
         parts = self._topology.parts(q_name(message.queue_name))
         route = shard(parts, message.options)
-        outgoing = _outgoing(message, route, secrets.token_hex(12))
+        token = secrets.token_hex(12)
+        lock = self._unique.lock(self, message, token)
+        outgoing = _outgoing(message, route, token)
         if delay:
-            outgoing = delayed(outgoing, route, delay)
+            outgoing = delayed(outgoing, route, delay, message.message_id)
         try:
-            self._publisher.store([outgoing])
+            if lock is None:
+                self._publisher.store([outgoing])
+            else:
+                self._unique.store(message, lock, outgoing)
         except BrokerConnectionError:
             _keep_current()
             raise
+        if lock is not None and is_duplicate(message):
+            return message
         if not delay:
             self._notice([message])
         self.emit_after("enqueue", message, delay)
@@ -187,9 +227,13 @@ class JetStreamBroker(HookedBroker):
             atomic: Store pages of up to 1000 messages entirely or not at all. A
                 page with a duplicate is stored message by message.
 
+        Messages with the option `unique_for` are stored one by one, after the
+        others; those that were there already are not counted.
+
         Raises:
             MessageTooLarge: The server would not take one; nothing was sent.
-            ValueError: A route needs an option that a message lacks.
+            ValueError: A route needs an option that a message lacks, or a unique
+                message is to be stored with a page.
             BrokerConnectionError: Some were not confirmed in time; the same call
                 with the same ids may be repeated.
         """
@@ -199,6 +243,7 @@ class JetStreamBroker(HookedBroker):
                 self.emit_before("enqueue", message, None)
         prefix = secrets.token_hex(12)
         ids = dedup_ids or [f"{prefix}.{n}" for n in range(len(messages))]
+        locks = self._unique.locks(self, messages, ids)
         parts = {
             name: self._topology.parts(q_name(name))
             for name in {message.queue_name for message in messages}
@@ -207,7 +252,10 @@ class JetStreamBroker(HookedBroker):
             _outgoing(message, shard(parts[message.queue_name], message.options), one)
             for message, one in zip(messages, ids, strict=True)
         ]
-        if dedup_ids or atomic:
+        if locks:
+            new = self._unique.store_many(messages, locks, outgoing, atomic=atomic)
+            messages = [one for one in messages if not is_duplicate(one)]
+        elif dedup_ids or atomic:
             new = self._publisher.store(outgoing, atomic=atomic)
         else:
             store_fresh(self._publisher, outgoing)
@@ -236,6 +284,7 @@ class JetStreamBroker(HookedBroker):
         if queue_name not in self.queues:
             raise QueueNotFound(queue_name)
         link = self._connected_link()
+        self._cancelling.load(link)
         route, in_flight = self._topology.route(queue_name), self._held(link)
         limit = min(prefetch, route.max_in_flight or prefetch)
         buffer: Buffer = SimpleQueue()
@@ -245,7 +294,12 @@ class JetStreamBroker(HookedBroker):
         if route.by_tenant:
             self._rings[queue_name] = (link, source)
         settling = Settling(
-            route, self._publisher, in_flight, self._max_deliveries, self._dead_ttl_ms
+            route,
+            self._publisher,
+            in_flight,
+            max_deliveries=self._max_deliveries,
+            ttl_ms=self._dead_ttl_ms,
+            ended=self._unique.release,
         )
         return JetStreamConsumer(link, source, buffer, settling, timeout / 1000)
 
@@ -312,6 +366,20 @@ class JetStreamBroker(HookedBroker):
             BrokerConnectionError: The server did not answer.
         """
         self._contents.join(queue_name, None if timeout is None else timeout / 1000)
+
+    def bucket(self, name: str, *, separator: str = "") -> Bucket:
+        """Return a key-value bucket over the broker's connection.
+
+        Raises:
+            ValueError: A bucket cannot have this name.
+        """
+        return Bucket(
+            self._connection,
+            name,
+            replicas=self._topology.settings.replicas,
+            separator=separator,
+            timeout_s=self._publish_timeout_s,
+        )
 
     def dead_letters(self, queue_name: str | None = None) -> DeadLetters:
         """Return the dead letters of a queue, or of all; asks nobody yet."""

@@ -78,10 +78,7 @@ class Link:
         self._keys = itertools.count(1)
         self._inbox = f"_INBOX.{secrets.token_hex(11)}."
         self._handlers: dict[str, Callable[[str, Incoming], None]] = {}
-        replies = self._inbox[:-1]
-        self._inboxes: dict[str, tuple[str, Handler]] = {
-            replies: (replies, self._on_reply)
-        }
+        self._inboxes: dict[str, tuple[str, Handler]] = {}
         self._subscriptions: dict[str, Any] = {}
         self._watchers: weakref.WeakSet[Watcher] = weakref.WeakSet()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -194,17 +191,16 @@ class Link:
         self._handlers.pop(reply[len(self._inbox) :], None)
 
     async def listen(self, handler: Handler, subject: str = "") -> str:
-        """Return a fresh subject; the handler gets what comes to it or to one below it.
+        """Return a fresh subject; the handler gets what comes to one below it.
 
         Args:
             handler: Called on the loop.
-            subject: Listen to what comes below this one instead; what is returned then
-                only serves to `unlisten`.
+            subject: Listen to this one; what is returned is only for `unlisten`.
         """
         inbox = f"_INBOX.{secrets.token_hex(11)}"
-        self._inboxes[inbox] = (subject or inbox, handler)
+        self._inboxes[inbox] = (subject or f"{inbox}.>", handler)
         if self._online.is_set():
-            await self._subscribe(inbox)
+            await self._subscribe(inbox, *self._inboxes[inbox])
         return inbox
 
     def watch(self, watcher: Watcher) -> None:
@@ -387,14 +383,14 @@ class Link:
                 await asyncio.sleep(BACKOFF_S[1])
                 continue
             self._client = client
-            for inbox in list(self._inboxes):
-                await self._subscribe(inbox)
+            await self._subscribe(self._inbox, f"{self._inbox}>", self._on_reply)
+            for inbox, listener in list(self._inboxes.items()):
+                await self._subscribe(inbox, *listener)
             await self._on_connected()
             await self._gone.wait()
 
-    async def _subscribe(self, inbox: str) -> None:
-        subject, handler = self._inboxes[inbox]
-        self._subscriptions[inbox] = await self._client.listen(f"{subject}.>", handler)
+    async def _subscribe(self, inbox: str, subject: str, handler: Handler) -> None:
+        self._subscriptions[inbox] = await self._client.listen(subject, handler)
 
     def _on_reply(self, message: Incoming) -> None:
         key, _, rest = message.subject[len(self._inbox) :].partition(".")

@@ -239,7 +239,9 @@ def _stored(unit: Unit) -> int | None:
     code = error.get("err_code")
     if code == DUPLICATE_IN_BATCH or code in PASSING or error["code"] in (429, 503):
         return None
-    raise RefusedError(f"JetStream refused a message: {error}")
+    raise RefusedError(
+        f"JetStream refused a message: {error}", error.get("err_code", 0)
+    )
 
 
 def _is_duplicate(unit: Unit) -> bool:

@@ -18,8 +18,9 @@ from brokers.caps import Caps
 from brokers.errors import ApiError, UnavailableError
 from brokers.intake import Intake, is_message
 from brokers.shards import earlier_parts
+from brokers.stored import stored_by_subject
 from brokers.tenants import Shares
-from brokers.topology import STREAM_NOT_FOUND, Route, shard, stored_by_subject
+from brokers.topology import STREAM_NOT_FOUND, Route, shard
 from brokers.turns import HOLD_S, Key, Turns
 from brokers.wakes import Wakes
 from brokers.wire import Incoming

@@ -106,3 +106,24 @@ class NextServer:
         first, longest = BACKOFF_S
         pause_s = min(longest, first * 1.5 ** min(server.reconnects, 20))
         return server, pause_s * random.uniform(0.5, 1.0)  # noqa: S311 - spreads reconnects, hides nothing
+
+
+def at_servers(
+    servers: str | Sequence[str] | None,
+    name: str,
+    tls: ssl.SSLContext | None = None,
+    credentials: str | None = None,
+) -> ServerOptions | None:
+    """Return how to reach the servers; none where none are given.
+
+    Args:
+        servers: One URL, or several of one cluster separated by commas or as a
+            sequence.
+        name: As in `ServerOptions`.
+        tls: As in `ServerOptions`.
+        credentials: As in `ServerOptions`.
+    """
+    if servers is None:
+        return None
+    urls = servers.split(",") if isinstance(servers, str) else servers
+    return ServerOptions(tuple(urls), name, tls, credentials)

@@ -15,6 +15,8 @@ STREAM_NOT_FOUND = 10059
 CONSUMER_NOT_FOUND = 10014
 #: JetStream's number for a consumer that exists and cannot be made like this.
 NOT_CHANGEABLE = 10012
+#: JetStream's numbers for *another message is, or is about to be, the last here*.
+WRONG_REVISION = (10071, 10164)
 #: The stream of dead letters; shared by all queues.
 DEAD_STREAM = "dead-letters"
 #: A tenant's consumer is gone after this long without a pull.
@@ -147,6 +149,11 @@ class Route:
         return f"delayed.{self.stream}.{escaped(self.queue)}"
 
     @property
+    def locks(self) -> str:
+        """Return what the subjects of unique jobs' locks begin with."""
+        return f"unique.{self.stream}.{escaped(self.queue)}"
+
+    @property
     def dead(self) -> str:
         """Return the subject of the queue's dead letters."""
         return f"dead.{escaped(self.queue)}"
@@ -168,6 +175,11 @@ def wake_subject(part: Route) -> str:
 def escaped(queue: str) -> str:
     """Return the queue's name as one token of a subject; can be undone."""
     return queue.replace(".", "=")
+
+
+def unescaped(token: str) -> str:
+    """Return the queue whose name `escaped` made the token of."""
+    return token.replace("=", ".")
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +226,11 @@ class Topology:
         if parts is None:
             parts = self._parts[queue] = self.route(queue).parts()
         return parts
+
+    @property
+    def streams(self) -> set[str]:
+        """Return the streams of all queues known so far."""
+        return {self.settings.namespace, *(part.stream for part in self._all_parts())}
 
     def is_ready(self, stream: str) -> bool:
         """Tell whether the stream was made or found; it may be gone by now."""
@@ -311,7 +328,7 @@ class Topology:
         }
 
     def _subjects(self, stream: str) -> list[str]:
-        subjects = {f"delayed.{stream}.>"}
+        subjects = {f"delayed.{stream}.>", f"unique.{stream}.>"}
         if stream == self.settings.namespace:
             subjects.add(f"{stream}.q.>")
         for part in self._all_parts():
@@ -373,26 +390,3 @@ def _merged(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any] | N
     if wanted.get("duplicate_window", 0) > found.get("duplicate_window", 0):
         needed["duplicate_window"] = wanted["duplicate_window"]
     return found | needed if needed else None
-
-
-async def stored_by_subject(
-    link: Link, stream: str, subjects: str
-) -> tuple[dict[str, int], int]:
-    """Return the messages stored by subject, and the stream's last sequence.
-
-    More than 100,000 subjects come in pages; what changes meanwhile may be missed.
-
-    Raises:
-        ApiError: JetStream refused, for instance because there is no such stream.
-        UnavailableError: JetStream did not answer.
-    """
-    found: dict[str, int] = {}
-    while True:
-        answer = await link.api(
-            f"STREAM.INFO.{stream}",
-            {"subjects_filter": subjects, "offset": len(found)},
-        )
-        page = answer["state"].get("subjects") or {}
-        found |= page
-        if not page or len(found) >= answer.get("total", 0):
-            return found, answer["state"]["last_seq"]

@@ -32,7 +32,7 @@ class Wakes:
             heard: Gets the stream, and the subject that a message was stored under.
         """
         self._link = link
-        self._subjects = [wake_subject(part) for part in parts]
+        self._subjects = [f"{wake_subject(part)}.>" for part in parts]
         self._heard = heard
         self._inboxes: list[str] = []
         self._count = 0

@@ -60,8 +60,9 @@ def test_the_server_holds_what_was_agreed(make_server, work):
             "email.user.*.>",
             "sys.batch.process",
             "sys.email.priority",
+            "unique.email-system.>",
         ],
-        "webhooks": ["delayed.webhooks.>", "webhook.>"],
+        "webhooks": ["delayed.webhooks.>", "unique.webhooks.>", "webhook.>"],
     }
     consumers = link.run(link.api("CONSUMER.LIST.email-system", {}))["consumers"]
     filters = {one["name"]: one["config"]["filter_subject"] for one in consumers}
@@ -91,6 +92,7 @@ def test_only_the_setting_spreads_the_mail(make_server):
         f"email-system-{n}": [
             f"delayed.email-system-{n}.>",
             f"email-system-{n}.email.user.*.>",
+            f"unique.email-system-{n}.>",
         ]
         for n in range(2)
     }

@@ -36,7 +36,7 @@ def test_a_server_without_room_is_full_and_nothing_is_added_to_it(limited):
     """No limit of the account says so; only the refusal does."""
     url, full = limited
 
-    health = server_health([url])
+    health = server_health(url)
 
     assert health.is_full == full
     assert health.most_bytes is None

@@ -110,3 +110,25 @@ def test_a_changed_number_leaves_nothing_behind(spread, work, before, after):
 
     broker.join("chunk", timeout=20_000)
     assert sorted(done) == sorted(TENANTS * 2)
+
+
+def test_a_job_is_unique_within_its_shard(spread, work):
+    """The lock lies beside its job, and goes with it."""
+    broker, done = spread(3), []
+    once = [job(tenant).copy(options={"unique_for": 60_000}) for tenant in TENANTS[:6]]
+
+    for message in [*once, *once]:
+        broker.enqueue(message.copy())
+    assert broker.stored("chunk") == dict.fromkeys(TENANTS[:6], 1)
+    work(noting(broker, done))
+    broker.join("chunk", timeout=20_000)
+
+    assert sorted(done) == TENANTS[:6]
+    until(
+        lambda: (
+            not any(
+                one["state"]["messages"]
+                for one in streams(broker, spread.stream).values()
+            )
+        )
+    )

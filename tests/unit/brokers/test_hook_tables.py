@@ -16,9 +16,11 @@ from dramatiq.middleware import (
 )
 
 from brokers import JetStreamBroker
+from brokers.cancelling import Cancelling
 
-#: Of Dramatiq's own, this alone has work for every message.
+#: Of Dramatiq's own, this alone has work for every message. Any may be cancelled.
 ALWAYS = {TimeLimit}
+BEFORE = {Cancelling, TimeLimit}
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def declare(broker, name="work", **options):
 def test_a_plain_message_calls_only_what_works_for_all(broker):
     declare(broker)
 
-    assert called(broker, {}, when="before_") == ALWAYS
+    assert called(broker, {}, when="before_") == BEFORE
     assert called(broker, {"tenant": "t"}, result=None) == ALWAYS
 
 
@@ -79,7 +81,7 @@ def test_a_default_of_the_middlewares_own_counts():
     broker = JetStreamBroker(middleware=[AgeLimit(max_age=1000)])
     declare(broker)
 
-    assert called(broker, {}, when="before_") == {AgeLimit}
+    assert called(broker, {}, when="before_") == {Cancelling, AgeLimit}
 
 
 def test_a_subclass_is_always_called():

@@ -25,13 +25,17 @@ def test_a_fragment_is_embedded_as_it_is():
     assert ENCODER.decode(body) == {"kwargs": {"rows": [{"a": 1}]}}
 
 
+def test_a_result_of_any_kind_is_read_back():
+    assert ENCODER.decode(ENCODER.encode([1, None])) == [1, None]
+
+
 def test_what_is_no_json_is_named_with_its_actor():
     with pytest.raises(TypeError, match="for send_chunk"):
         ENCODER.encode({"actor_name": "send_chunk", "args": (object(),)})
 
 
-@pytest.mark.parametrize("body", [b"\xff", b"{", b"[1]"])
-def test_what_is_no_message_does_not_decode(body):
+@pytest.mark.parametrize("body", [b"\xff", b"{", b""])
+def test_what_is_no_json_does_not_decode(body):
     with pytest.raises(DecodeError):
         ENCODER.decode(body)
 
