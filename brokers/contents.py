@@ -2,23 +2,26 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from dramatiq.errors import QueueJoinTimeout
 
 from brokers.errors import ApiError
 from brokers.link import Link
 from brokers.shards import earlier_parts
-from brokers.stored import stored_by_subject
+from brokers.stored import count_subjects, stored_by_subject
 from brokers.topology import (
+    CONSUMER_NOT_FOUND,
     DEAD_STREAM,
     STREAM_NOT_FOUND,
     Route,
     Topology,
 )
 
-#: Messages by subject, and the last sequence of their stream.
-Found = tuple[dict[str, int], int]
+T = TypeVar("T")
+#: Answers with what it found, and the stream's last sequence.
+Question = Callable[..., Coroutine[Any, Any, tuple[T, int]]]
 #: How often `join` looks, at first and at last.
 JOIN_PAUSE_S = (0.01, 0.2)
 
@@ -55,7 +58,7 @@ class Contents:
     def counts(self, queue_name: str) -> tuple[int, int, int]:
         """Return how many messages are ready or in flight, delayed, and dead."""
         route = self._topology.route(queue_name)
-        ready, waiting = self._unfinished(route)
+        ready, waiting, _ = self._unfinished(route)
         ((dead, _),) = self._count([(DEAD_STREAM, route.dead)])
         return ready, waiting, sum(dead.values())
 
@@ -65,7 +68,7 @@ class Contents:
         parts = self._parts(route)
         for stream, subject in (
             *((part.stream, part.filter()) for part in parts),
-            *((part.stream, f"{part.delayed}.>") for part in parts),
+            *((part.stream, part.all_delayed) for part in parts),
             *((part.stream, f"{part.locks}.>") for part in parts),
             (DEAD_STREAM, route.dead),
         ):
@@ -84,23 +87,54 @@ class Contents:
         route = self._topology.route(queue_name)
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         pause_s = JOIN_PAUSE_S[0]
-        while sum(self._unfinished(route)):
+        while not self._is_empty(route):
             if deadline is not None and time.monotonic() > deadline:
                 raise QueueJoinTimeout(queue_name)
             time.sleep(pause_s)
             pause_s = min(JOIN_PAUSE_S[1], pause_s * 1.5)
 
-    def _unfinished(self, route: Route) -> tuple[int, int]:
-        """Return the ready and the delayed messages at one and the same moment."""
+    def _is_empty(self, route: Route) -> bool:
+        ready, waiting, at_once = self._unfinished(route)
+        return not (ready or waiting) and (at_once or self._stays_empty(route))
+
+    def _stays_empty(self, route: Route) -> bool:
+        """Tell whether the queue is empty while others in its stream are busy.
+
+        Where nothing is in hand, and nothing was handed out meanwhile, nobody can have
+        put a message from the one place that we looked at into the other.
+        """
+        if route.by_tenant:
+            return False
+        before = self._handed_out(route)
+        found = [sum(self._unfinished(route)[:2]) for _ in range(2)]
+        return not any(found) and self._handed_out(route) == before
+
+    def _handed_out(self, route: Route) -> int:
+        link = self._connected()
+        name = f"{route.stream}.{route.consumer_name()}"
+        try:
+            answer = link.run(link.api(f"CONSUMER.INFO.{name}"))
+        except ApiError as error:
+            if error.err_code not in (STREAM_NOT_FOUND, CONSUMER_NOT_FOUND):
+                raise
+            return 0
+        return int(answer["delivered"]["consumer_seq"])
+
+    def _unfinished(self, route: Route) -> tuple[int, int, bool]:
+        """Return the ready and the delayed messages, and if both at one moment."""
         parts = self._parts(route)
-        later = [(part.stream, f"{part.delayed}.>") for part in parts]
+        later = [(part.stream, part.all_delayed) for part in parts]
         now = [(part.stream, part.filter()) for part in parts]
-        while True:
-            waiting, before = _added(self._count(later))
-            ready, after = _added(self._count(now))
-            # Whatever moved between the two looks was published anew.
-            if before == after:
-                return ready, waiting
+        # Each delayed message has a subject of its own.
+        waiting = self._ask(0, count_subjects, later)
+        ready = self._count(now)
+        # Whatever moved between the two looks was published anew.
+        at_once = [last for _, last in waiting] == [last for _, last in ready]
+        return (
+            sum(sum(subjects.values()) for subjects, _ in ready),
+            sum(count for count, _ in waiting),
+            at_once,
+        )
 
     def _parts(self, route: Route) -> list[Route]:
         """Return the route within every stream where it may have messages."""
@@ -108,26 +142,24 @@ class Contents:
         earlier = link.run(earlier_parts(link, route)) if route.by_tenant else []
         return [*self._topology.parts(route.queue), *earlier]
 
-    def _count(self, looks: list[tuple[str, str]]) -> list[Found]:
-        """Return for each stream and filter what is stored, and the last sequence."""
+    def _count(self, places: list[tuple[str, str]]) -> list[tuple[dict[str, int], int]]:
+        return self._ask({}, stored_by_subject, places)
+
+    def _ask(
+        self, nothing: T, question: Question[T], places: list[tuple[str, str]]
+    ) -> list[tuple[T, int]]:
+        """Ask for each stream and filter; `nothing` where there is no such stream."""
         link = self._connected()
 
-        async def counted() -> list[Found]:
-            return await asyncio.gather(*(_look(link, *one) for one in looks))
+        async def answer(stream: str, subjects: str) -> tuple[T, int]:
+            try:
+                return await question(link, stream, subjects)
+            except ApiError as error:
+                if error.err_code != STREAM_NOT_FOUND:
+                    raise
+                return nothing, 0
 
-        return link.run(counted(), timeout_s=30.0)
+        async def answers() -> list[tuple[T, int]]:
+            return await asyncio.gather(*(answer(*place) for place in places))
 
-
-async def _look(link: Link, stream: str, subjects: str) -> Found:
-    try:
-        return await stored_by_subject(link, stream, subjects)
-    except ApiError as error:
-        if error.err_code != STREAM_NOT_FOUND:
-            raise
-        return {}, 0
-
-
-def _added(found: list[Found]) -> tuple[int, list[int]]:
-    """Return the number of messages, and how far each stream has come."""
-    count = sum(sum(subjects.values()) for subjects, _ in found)
-    return count, [last for _, last in found]
+        return link.run(answers(), timeout_s=30.0)

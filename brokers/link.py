@@ -31,8 +31,6 @@ T = TypeVar("T")
 
 #: How long a request to JetStream's API may take.
 API_TIMEOUT_S = 5.0
-#: How often whoever waits for a server looks whether it refuses us.
-REFUSED_S = 0.05
 #: How long to wait for what is on its way to a subject that is given up.
 DRAIN_S = 2.0
 #: So much is written at once, before the socket is asked whether it takes more.
@@ -63,7 +61,6 @@ class Link:
         self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._frames: deque[bytes] = deque()
         self._awake = False
-        self._connected = threading.Event()
         self._online = asyncio.Event()
         self._writable = asyncio.Event()
         self._written = asyncio.Event()
@@ -90,7 +87,12 @@ class Link:
     # Called from any thread.
 
     def call(self, function: Callable[..., object], *args: object) -> None:
-        """Have the loop call the function soon, in order; return at once."""
+        """Have the loop call the function soon, in order; return at once.
+
+        Once the connection was closed it is not called.
+        """
+        if self._closing:
+            return
         self._calls.append((function, args))
         if not self._awake:
             self._awake = True
@@ -119,16 +121,18 @@ class Link:
             UnavailableError: It was not there in time, or it refuses us.
         """
         deadline = time.monotonic() + timeout_s
-        while not self._connected.wait(REFUSED_S):
+        # No threading.Event: an interrupt inside of its wait may leave its lock held.
+        while not self._online.is_set():
             # Whoever was let in before may be so again; a wrong login stays wrong.
             refused = self._client is None and refusal(self._last_error)
             if refused or time.monotonic() > deadline:
                 raise UnavailableError(silence(self._last_error))
+            time.sleep(0.005)
 
     @property
     def is_online(self) -> bool:
         """Tell whether the server is there, as far as we know."""
-        return self._connected.is_set()
+        return self._online.is_set()
 
     @property
     def max_payload_bytes(self) -> int:
@@ -361,6 +365,8 @@ class Link:
             await asyncio.sleep(1.0)
             if self._online.is_set():
                 self._client.cut_if_stuck()
+            # An interrupted thread may have left work without waking us.
+            self._wake()
             for watcher in list(self._watchers):
                 watcher.on_tick()
 
@@ -400,14 +406,12 @@ class Link:
     async def _on_connected(self) -> None:
         self._next_server.connected(self._client.connected_url)
         self._online.set()
-        self._connected.set()
         self._end_turn_soon()
         for watcher in list(self._watchers):
             watcher.on_connected()
 
     async def _on_disconnected(self) -> None:
         self._online.clear()
-        self._connected.clear()
         for watcher in list(self._watchers):
             watcher.on_disconnected()
 

@@ -1,9 +1,19 @@
-"""What lies in the streams of earlier numbers of shards, and is still consumed."""
+"""Which shard is a tenant's, and what streams earlier numbers of shards have left."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
+from zlib import crc32
 
 from brokers.link import Link
 from brokers.topology import Route
+
+
+def shard(parts: Sequence[Route], options: Mapping[str, Any]) -> Route:
+    """Return the part of a route that a message with these options belongs to."""
+    if len(parts) == 1:
+        return parts[0]
+    return parts[crc32(str(options.get("tenant", "")).encode()) % len(parts)]
 
 
 async def earlier_parts(link: Link, route: Route) -> list[Route]:

@@ -24,3 +24,17 @@ async def stored_by_subject(
         found |= page
         if not page or len(found) >= answer.get("total", 0):
             return found, answer["state"]["last_seq"]
+
+
+async def count_subjects(link: Link, stream: str, subjects: str) -> tuple[int, int]:
+    """Return how many subjects have messages, and the stream's last sequence.
+
+    However many there are, their names do not travel.
+
+    Raises:
+        ApiError: JetStream refused, for instance because there is no such stream.
+        UnavailableError: JetStream did not answer.
+    """
+    beyond = {"subjects_filter": subjects, "offset": 10**9}
+    answer = await link.api(f"STREAM.INFO.{stream}", beyond)
+    return answer.get("total", 0), answer["state"]["last_seq"]

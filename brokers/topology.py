@@ -1,10 +1,9 @@
 """Which stream, subject and consumer a queue or a tenant has, and their making."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
-from zlib import crc32
 
 from brokers.errors import ApiError, RefusedError
 from brokers.link import Link
@@ -19,6 +18,10 @@ NOT_CHANGEABLE = 10012
 WRONG_REVISION = (10071, 10164)
 #: The stream of dead letters; shared by all queues.
 DEAD_STREAM = "dead-letters"
+#: The stream of marks by which crashes are counted, shared by all queues; and for how
+#: long a mark is kept.
+CRASH_STREAM = "crashes"
+CRASH_DAYS = 7
 #: A tenant's consumer is gone after this long without a pull.
 IDLE_TENANT_S = 3600
 
@@ -154,22 +157,14 @@ class Route:
         return f"unique.{self.stream}.{escaped(self.queue)}"
 
     @property
+    def all_delayed(self) -> str:
+        """Return the subjects of all waiting messages."""
+        return f"{self.delayed}.>"
+
+    @property
     def dead(self) -> str:
         """Return the subject of the queue's dead letters."""
         return f"dead.{escaped(self.queue)}"
-
-
-def shard(parts: Sequence[Route], options: Mapping[str, Any]) -> Route:
-    """Return the part of a route that a message with these options belongs to."""
-    if len(parts) == 1:
-        return parts[0]
-    return parts[crc32(str(options.get("tenant", "")).encode()) % len(parts)]
-
-
-def wake_subject(part: Route) -> str:
-    """Return what the subjects of hints about a route's messages begin with."""
-    tokens = ["wake", part.stream, *part.filter("{tenant}").split(".")]
-    return ".".join(tokens[: tokens.index("{tenant}")])
 
 
 def escaped(queue: str) -> str:
@@ -296,6 +291,13 @@ class Topology:
             "storage": "file",
             "num_replicas": self.settings.replicas,
         }
+        if stream == CRASH_STREAM:
+            return common | {
+                "subjects": ["crashes.>"],
+                "retention": "limits",
+                "discard": "old",
+                "max_age": CRASH_DAYS * 86_400 * 10**9,
+            }
         if stream == DEAD_STREAM:
             return common | {
                 "subjects": ["dead.>"],

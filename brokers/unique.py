@@ -23,7 +23,8 @@ from brokers.entries import lifetime
 from brokers.errors import ApiError, RefusedError
 from brokers.link import Link
 from brokers.publishing import Outgoing, Publisher
-from brokers.topology import WRONG_REVISION, Route, Topology, shard
+from brokers.shards import shard
+from brokers.topology import WRONG_REVISION, Route, Topology
 
 #: The option that names the message in whose favour this one was not stored.
 DUPLICATE_OF = "duplicate_of"

@@ -9,7 +9,7 @@ heard is found by the ring's next look. Every worker hears of every message, so 
 from collections.abc import Callable, Iterable
 
 from brokers.link import Link
-from brokers.topology import Route, wake_subject
+from brokers.topology import Route
 from brokers.wire import Incoming
 
 #: A process that hears of more messages in a second stops listening …
@@ -70,3 +70,9 @@ class Wakes:
             return
         _, stream, subject = message.subject.split(".", 2)
         self._heard(stream, subject)
+
+
+def wake_subject(part: Route) -> str:
+    """Return what the subjects of hints about a route's messages begin with."""
+    tokens = ["wake", part.stream, *part.filter("{tenant}").split(".")]
+    return ".".join(tokens[: tokens.index("{tenant}")])
