@@ -19,7 +19,8 @@ from brokers.delivery import Delivery, delivery_of
 from brokers.errors import ApiError, UnavailableError
 from brokers.link import Link
 from brokers.publishing import Outgoing, Publisher
-from brokers.topology import CRASH_STREAM, STREAM_NOT_FOUND, stored_by_subject
+from brokers.stored import stored_by_subject
+from brokers.topology import CRASH_STREAM, STREAM_NOT_FOUND
 
 _log = logging.getLogger(__name__)
 

@@ -34,6 +34,7 @@ class Delivery:
         reply: The subject that settles it.
         deliveries: How often it was delivered, this time included; counts postponed
             and requeued deliveries as well as crashes.
+        stream: The stream that it is stored in.
         sequence: Its place in the stream.
         subject: What it was published to; `""` where nobody told.
         identity: Unlike `sequence` alone, never used again for another message.
@@ -63,6 +64,7 @@ class Delivery:
         "reply",
         "sequence",
         "settled",
+        "stream",
         "subject",
         "unsent",
     )
@@ -73,11 +75,12 @@ class Delivery:
         first = 2 if len(tokens) < 11 else 4
         self.queue = queue
         self.reply = reply
+        self.stream = tokens[first]
         self.subject = ""
         self.deliveries = int(tokens[first + 2])
         self.sequence = int(tokens[first + 3])
         self.pending = int(tokens[first + 6])
-        self.identity = f"{tokens[first]}.{self.sequence}.{tokens[first + 5]}"
+        self.identity = f"{self.stream}.{self.sequence}.{tokens[first + 5]}"
         self.patience_s = patience_s
         self.message_id = ""
         self.goes_on = False

@@ -46,9 +46,10 @@ from brokers.priorities import class_of
 from brokers.publishing import Publisher
 from brokers.sending import outgoing
 from brokers.servers import ServerOptions
+from brokers.shards import shard
 from brokers.sources import source_for
 from brokers.tokens import plain_token
-from brokers.topology import Route, Settings, Topology
+from brokers.topology import IDLE_TENANT_S, Route, Settings, Topology
 from brokers.unique import UniqueJobs, is_duplicate
 from brokers.worker_hooks import WorkerHooks
 
@@ -83,6 +84,8 @@ class JetStreamBroker(HookedBroker):
         nkey_seed: The seed of a user's NKey. A user and password or a token belong
             into the URL.
         duplicate_window_s: For how long the server knows a message id.
+        idle_tenant_s: A tenant's consumer is gone after this long without messages;
+            it is made again when some come.
         publish_timeout_s: How long to try to store messages without progress. A
             cluster that lost a node needs up to 20 s.
         max_priority: Messages of queues without a route may have a `broker_priority`
@@ -105,6 +108,7 @@ class JetStreamBroker(HookedBroker):
         credentials: str | None = None,
         nkey_seed: str | None = None,
         duplicate_window_s: float = 600,
+        idle_tenant_s: float = IDLE_TENANT_S,
         publish_timeout_s: float = 30,
         max_priority: int | None = None,
     ) -> None:
@@ -114,7 +118,12 @@ class JetStreamBroker(HookedBroker):
             tuple(urls), f"dramatiq-{namespace}", tls, credentials, nkey_seed
         )
         settings = Settings(
-            namespace, replicas, ack_wait_ms / 1000, duplicate_window_s, max_priority
+            namespace,
+            replicas,
+            ack_wait_ms / 1000,
+            duplicate_window_s,
+            idle_tenant_s=idle_tenant_s,
+            max_priority=max_priority,
         )
         self._topology = Topology(settings, routes)
         self._connection = Connection(options)
@@ -218,10 +227,11 @@ class JetStreamBroker(HookedBroker):
         """
         self.emit_before("enqueue", message, delay)
         with _kept_unless_stored():
-            route = self._topology.route(q_name(message.queue_name))
+            parts = self._topology.parts(q_name(message.queue_name))
+            route = self._part(message, parts)
             token = secrets.token_hex(12)
             lock = self._unique.lock(self, message, token)
-            prepared = outgoing(message, class_of(message, route, self.actors), token)
+            prepared = outgoing(message, route, token)
             if delay is not None and delay > 0:
                 prepared = delayed(prepared, route, delay, message.message_id)
             if lock is None:
@@ -270,13 +280,13 @@ class JetStreamBroker(HookedBroker):
         ids = dedup_ids or [f"{prefix}.{n}" for n in range(len(messages))]
         with _kept_unless_stored():
             locks = self._unique.locks(self, messages, ids)
-            routes = {
-                name: self._topology.route(q_name(name))
+            parts = {
+                name: self._topology.parts(q_name(name))
                 for name in {message.queue_name for message in messages}
             }
             prepared = [
-                outgoing(m, class_of(m, routes[m.queue_name], self.actors), one)
-                for m, one in zip(messages, ids, strict=True)
+                outgoing(message, self._part(message, parts[message.queue_name]), one)
+                for message, one in zip(messages, ids, strict=True)
             ]
             if locks:
                 new = self._unique.store_many(messages, locks, prepared, atomic=atomic)
@@ -428,6 +438,10 @@ class JetStreamBroker(HookedBroker):
         if found is None and actor is not None:
             found = actor.options.get("dead_message_ttl")
         return self._dead_message_ttl if found is None else int(found)
+
+    def _part(self, message: Message[Any], parts: tuple[Route, ...]) -> Route:
+        """Return where the message belongs: its shard, or its priority class."""
+        return class_of(message, shard(parts, message.options), self.actors)
 
     def _connected_link(self) -> Link:
         link = self._connection.link()
