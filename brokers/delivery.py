@@ -153,3 +153,13 @@ def delivery_of(message: MessageProxy) -> Delivery | None:
     """Return the message's delivery; none where another broker delivered it."""
     delivery = getattr(message, "delivery", None)
     return delivery if isinstance(delivery, Delivery) else None
+
+
+def note_worker() -> None:
+    """Note that this thread works on messages."""
+    _here.is_worker = True
+
+
+def may_be_interrupted() -> bool:
+    """Tell whether Dramatiq may raise an exception in this thread, wherever it is."""
+    return getattr(_here, "is_worker", False)

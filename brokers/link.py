@@ -7,7 +7,6 @@ JetStream's own protocol is spoken by this package, over nats-py's core calls.
 """
 
 import asyncio
-import itertools
 import json
 import logging
 import secrets
@@ -25,6 +24,7 @@ import nats.errors
 from brokers.errors import ApiError, UnavailableError
 from brokers.logins import refusal, silence
 from brokers.outbox import Outbox
+from brokers.replies import Replies, ReplyHandler
 from brokers.servers import BACKOFF_S, NextServer, ServerOptions
 from brokers.wire import Handler, Incoming, WireClient, frame
 
@@ -67,9 +67,7 @@ class Link:
         self._next_server = NextServer()
         self._last_error: Exception | None = None
         self._closing = False
-        self._keys = itertools.count(1)
-        self._inbox = f"_INBOX.{secrets.token_hex(11)}."
-        self._handlers: dict[str, Callable[[str, Incoming], None]] = {}
+        self._replies = Replies()
         self._inboxes: dict[str, tuple[str, Handler]] = {}
         self._subscriptions: dict[str, Any] = {}
         self._watchers: weakref.WeakSet[Watcher] = weakref.WeakSet()
@@ -108,6 +106,22 @@ class Link:
         except FutureTimeoutError as error:
             future.cancel()
             raise UnavailableError(silence(self._last_error)) from error
+
+    def exchange(
+        self, subject: str, body: bytes, headers: dict[str, str], timeout_s: float
+    ) -> Incoming | None:
+        """Return the answer to a message; none where none came in time.
+
+        The way with the fewest changes of threads; for threads that no interrupt of
+        Dramatiq's can meet.
+        """
+
+        def send(reply: str) -> None:
+            frames = frame(subject, body, reply, headers)
+            if not self._outbox.write_now(frames):
+                self.call(self._outbox.add, frames)
+
+        return self._replies.exchange(send, timeout_s)
 
     def wait_until_connected(self, timeout_s: float) -> None:
         """Return once the server is there.
@@ -172,19 +186,13 @@ class Link:
         """Call back once when what came with this read, or this call, is handled."""
         self._outbox.at_end(callback)
 
-    def on_replies(self, handler: Callable[[str, Incoming], None]) -> str:
-        """Return a fresh reply subject.
-
-        Args:
-            handler: Gets what follows the reply subject and a dot, and the message.
-        """
-        key = f"{next(self._keys):x}"
-        self._handlers[key] = handler
-        return self._inbox + key
+    def on_replies(self, handler: ReplyHandler) -> str:
+        """Return a fresh reply subject; what comes below it goes to the handler."""
+        return self._replies.add(handler)
 
     def forget(self, reply: str) -> None:
         """Drop whatever comes to the reply subject from now on."""
-        self._handlers.pop(reply[len(self._inbox) :], None)
+        self._replies.forget(reply)
 
     async def listen(self, handler: Handler, subject: str = "") -> str:
         """Return a fresh subject; the handler gets what comes to one below it.
@@ -337,30 +345,28 @@ class Link:
                 await self._on_error(error)
                 await asyncio.sleep(BACKOFF_S[1])
                 continue
-            self._client = self._outbox.client = client
-            await self._subscribe(self._inbox, f"{self._inbox}>", self._on_reply)
-            for inbox, listener in list(self._inboxes.items()):
-                await self._subscribe(inbox, *listener)
+            self._client = client
+            inbox = self._replies.inbox
+            await self._subscribe(inbox, f"{inbox}>", self._replies.take)
+            for name, listener in list(self._inboxes.items()):
+                await self._subscribe(name, *listener)
             await self._on_connected()
             await self._gone.wait()
 
     async def _subscribe(self, inbox: str, subject: str, handler: Handler) -> None:
         self._subscriptions[inbox] = await self._client.listen(subject, handler)
 
-    def _on_reply(self, message: Incoming) -> None:
-        key, _, rest = message.subject[len(self._inbox) :].partition(".")
-        if handler := self._handlers.get(key):
-            handler(rest, message)
-
     async def _on_connected(self) -> None:
         self._next_server.connected(self._client.connected_url)
         self._online.set()
-        self._outbox.end_soon()
+        self._outbox.connected(self._client)
         for watcher in list(self._watchers):
             watcher.on_connected()
 
     async def _on_disconnected(self) -> None:
         self._online.clear()
+        self._outbox.disconnected()
+        self._replies.give_up()
         for watcher in list(self._watchers):
             watcher.on_disconnected()
 

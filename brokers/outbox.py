@@ -2,11 +2,12 @@
 
 A turn is all that came with one read, or all that threads handed over at once. At its
 end each callback is called once, however many messages asked for it, and everything is
-written in one piece. All of it lives on the loop's thread.
+written in one piece. All of it lives on the loop's thread, but for `write_now`.
 """
 
 import asyncio
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -42,6 +43,8 @@ class Outbox:
         self._frames: deque[bytes] = deque()
         self._ends: dict[Callable[[], None], None] = {}
         self._is_ending = False
+        # Whoever writes from another thread must not cut a frame of the loop's in two.
+        self._writing = threading.Lock()
         self._writable = asyncio.Event()
         self._written = asyncio.Event()
 
@@ -54,6 +57,36 @@ class Outbox:
         """Call back at the end of this turn, once."""
         self._ends[callback] = None
         self.end_soon()
+
+    def write_now(self, frames: bytes) -> bool:
+        """Write from any thread, if the socket takes it at once; else do nothing.
+
+        A thread that waits for an answer so spares itself the wake-up of the loop.
+        An interrupt in the midst of it might tear a frame, after which the server
+        would end the connection: not for threads that may be interrupted.
+        """
+        client = self.client
+        if client is None or self._frames or not self._online.is_set():
+            return False
+        with self._writing:
+            is_written = client.write_now(frames)
+        if is_written and client.is_torn:
+            self._loop.call_soon_threadsafe(self.add, b"")
+        return is_written
+
+    def connected(self, client: "WireClient") -> None:
+        """Write with this client from now on; to be told at each connection."""
+        with self._writing:
+            client.close_direct()
+            client.open_direct()
+        self.client = client
+        self.end_soon()
+
+    def disconnected(self) -> None:
+        """Let nobody write before the next connection."""
+        if self.client is not None:
+            with self._writing:
+                self.client.close_direct()
 
     def end_soon(self) -> None:
         """End the turn after what the loop does now, unless it ends before."""
@@ -75,7 +108,8 @@ class Outbox:
             some.append(frames.popleft())
             size += len(some[-1])
         if self.client is not None:
-            self.client.write(b"".join(some))
+            with self._writing:
+                self.client.write(b"".join(some))
         if frames:
             self._writable.set()
         else:

@@ -14,7 +14,7 @@ from dramatiq.worker import Worker
 
 from brokers.batch_runs import work_on
 from brokers.batching import ACTOR_OPTIONS, Batching, singly
-from brokers.delivery import Delivery, delivery_of, set_current
+from brokers.delivery import Delivery, delivery_of, note_worker, set_current
 from brokers.priorities import OPTION
 
 #: How often threads are woken to end.
@@ -64,6 +64,7 @@ class WorkerHooks(Middleware):
         Dramatiq's thread would end for good, and its message stay unsettled until
         the process ends.
         """
+        note_worker()
         process, batched = thread.process_message, self._batched
 
         def process_message(message: MessageProxy) -> None:
