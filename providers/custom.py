@@ -44,7 +44,6 @@ from models.outcome import Answer
 from providers.guard import Guard
 from providers.http import HttpAnswer, HttpSession, NoAnswer, NotSent
 from providers.provider import Account, Call
-from providers.rate_headers import retry_after_s
 from providers.signatures import standard_webhooks_key, standard_webhooks_signature
 from providers.verdicts import (
     NOT_READABLE,
@@ -158,7 +157,10 @@ def answer_of(found: HttpAnswer | NotSent | NoAnswer, size: int) -> Answer:
         return _accepted(found, size)
     phrase = f"{found.status} {http.client.responses.get(found.status, '')}".rstrip()
     told = replace(verdict, says=f"The endpoint answered {phrase}{verdict.says}")
-    return whole(told, size, retry_after_s=retry_after_s(found.headers))
+    return whole(
+        told,
+        size,
+    )
 
 
 def _accepted(found: HttpAnswer, size: int) -> Answer:

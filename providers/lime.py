@@ -23,7 +23,6 @@ from models.provider_settings import LimeSettings, required_credential
 from providers.guard import Guard
 from providers.http import HttpAnswer, HttpSession, NoAnswer, NotSent, json_object
 from providers.provider import Account, Call
-from providers.rate_headers import retry_after_s
 from providers.segments import parts_of
 from providers.verdicts import (
     NOT_READABLE,
@@ -170,7 +169,6 @@ class Lime:
         return whole(
             verdict.quoting(words, [self._api_id, self._user]),
             1,
-            retry_after_s=retry_after_s(found.headers),
         )
 
 

@@ -21,7 +21,7 @@ from models.provider_settings import ResendSettings, required_credential
 from providers.guard import Guard
 from providers.http import HttpAnswer, HttpSession, NoAnswer, NotSent, json_object
 from providers.provider import Account, Call
-from providers.rate_headers import reported_rate, retry_after_s
+from providers.rate_headers import reported_rate
 from providers.verdicts import (
     NOT_READABLE,
     ErrorTable,
@@ -156,7 +156,6 @@ class Resend:
         return whole(
             verdict.quoting(words, [self._api_key]),
             size,
-            retry_after_s=retry_after_s(found.headers),
             rate=rate,
         )
 

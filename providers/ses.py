@@ -17,9 +17,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-import boto3
-from botocore.config import Config
-
 from models.capabilities import capabilities
 from models.outcome import Answer
 from models.provider_settings import SesSettings, required_credential
@@ -139,19 +136,12 @@ class Ses:
         self._settings = settings
         self._secrets = (secret, key_id)
         self._transport = Transport(guard)
-        self._client = boto3.session.Session().client(
-            "sesv2",
+        self._client = self._transport.client(
             region_name=settings.region,
             aws_access_key_id=key_id,
             aws_secret_access_key=secret,
             endpoint_url=base_url,
-            config=Config(
-                # Nobody below us may repeat a call.
-                retries={"total_max_attempts": 1, "mode": "standard"},
-                ignore_configured_endpoint_urls=True,
-            ),
         )
-        self._transport.attach(self._client)
         self.capabilities = capabilities(
             "ses",
             {

@@ -4,11 +4,14 @@ boto's own client has no deadline for a whole call, cannot tell whether a byte l
 and may be told by the environment to repeat calls or to use a proxy (ADR 0031).
 """
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import boto3
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
 from models.errors import BatchSenderError
@@ -17,6 +20,8 @@ from providers.http import HttpAnswer, HttpSession, NoAnswer, NotSent
 
 #: What our client says itself, or what is of no use without boto's.
 _OWN_HEADERS = frozenset({"host", "content-length", "connection", "expect"})
+
+_MAKING = threading.Lock()
 
 
 class _DoneError(BatchSenderError):
@@ -34,9 +39,13 @@ class Transport:
         self._session = HttpSession(guard)
         self._local = threading.local()
 
-    def attach(self, client: Any) -> None:
-        """Take over the requests of a boto client."""
+    def client(self, **options: Any) -> Any:
+        """Return a boto client of SES v2 whose requests take this way."""
+        # Its making is not safe for threads, and each session reads the models anew.
+        with _MAKING:
+            client = _session().client("sesv2", config=_config(), **options)
         client.meta.events.register("before-send.sesv2", self._send)
+        return client
 
     def call(
         self,
@@ -45,7 +54,7 @@ class Transport:
         *,
         deadline_s: float,
     ) -> HttpAnswer | NotSent | NoAnswer:
-        """Call an operation of an attached client once; what SES answers is unread."""
+        """Call an operation of such a client once; what SES answers is unread."""
         self._local.ends_at = time.monotonic() + deadline_s
         try:
             operation(**arguments)
@@ -75,6 +84,19 @@ class Transport:
             deadline_s=self._local.ends_at - time.monotonic(),
         )
         raise _DoneError(found)
+
+
+@functools.cache
+def _session() -> boto3.session.Session:
+    return boto3.session.Session()
+
+
+def _config() -> Config:
+    return Config(
+        # Nobody below us may repeat a call.
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        ignore_configured_endpoint_urls=True,
+    )
 
 
 def _text(value: str | bytes) -> str:

@@ -22,7 +22,7 @@ from models.provider_settings import TelnyxSettings, required_credential
 from providers.guard import Guard
 from providers.http import HttpAnswer, HttpSession, NoAnswer, NotSent, json_object
 from providers.provider import Account, Call
-from providers.rate_headers import reported_rate, retry_after_s
+from providers.rate_headers import reported_rate
 from providers.segments import fits_gsm, parts_of
 from providers.verdicts import (
     NOT_READABLE,
@@ -195,7 +195,6 @@ class Telnyx:
         return whole(
             result.quoting(words, [self._api_key]),
             1,
-            retry_after_s=retry_after_s(found.headers),
             rate=rate,
         )
 

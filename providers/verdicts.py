@@ -16,7 +16,7 @@ call without a key is then unknown.
 """
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
@@ -24,6 +24,7 @@ from typing import Literal
 from models import bits
 from models.outcome import Answer, Hold, ReportedRate
 from providers.http import HttpAnswer, NoAnswer, NotSent
+from providers.rate_headers import retry_after_s
 
 log = logging.getLogger("batchsender.providers")
 
@@ -67,12 +68,14 @@ class Verdict:
         proof: *accepted*, *refused*, or *none*: nothing is proven.
         says: A sentence that a tenant may read; it says what to do, if anything.
         quotes: The provider's own words may follow the sentence.
+        wait_s: How long the provider asked us to wait, in seconds; in no table.
     """
 
     then: Then
     proof: Proof
     says: str
     quotes: bool = False
+    wait_s: float | None = None
 
     def quoting(self, words: str, secrets: Collection[str] = ()) -> "Verdict":
         """Return the row with the provider's words behind it, if it may have them.
@@ -137,31 +140,23 @@ def judged(
         return without_answer(found)
     if 200 <= found.status < 300:
         return None
-    return verdict_on(table, found.status, names)
+    verdict = verdict_on(table, found.status, names)
+    return replace(verdict, wait_s=retry_after_s(found.headers))
 
 
-def whole(
-    verdict: Verdict,
-    size: int,
-    *,
-    retry_after_s: float | None = None,
-    rate: ReportedRate | None = None,
-) -> Answer:
+def whole(verdict: Verdict, size: int, *, rate: ReportedRate | None = None) -> Answer:
     """Return the answer to a call of `size` messages that had one error for all.
 
     A call that was turned away as a whole was not dealt with: under a key that
     proves nothing about an earlier attempt.
     """
-    answer = by_member([verdict] * size, retry_after_s=retry_after_s, rate=rate)
+    answer = by_member([verdict] * size, rate=rate)
     is_decided = verdict.then in (Then.FAIL, Then.SUPPRESS, Then.UNKNOWN)
     return replace(answer, taken_up=is_decided or verdict.proof != "refused")
 
 
 def by_member(
-    results: Sequence[Taken | Verdict],
-    *,
-    retry_after_s: float | None = None,
-    rate: ReportedRate | None = None,
+    results: Sequence[Taken | Verdict], *, rate: ReportedRate | None = None
 ) -> Answer:
     """Return the answer to a call whose members fared as `results` say.
 
@@ -171,12 +166,9 @@ def by_member(
     taken = [one if isinstance(one, Taken) else None for one in results]
     ids = [one.provider_id if one else None for one in taken]
     given_up = _which(errors, (Then.UNKNOWN,))
-    later = _which(errors, (Then.RETRY_LATER,))
     suppress = _which(errors, (Then.SUPPRESS,))
     failed = {**_which(errors, (Then.FAIL,)), **suppress}
     none = {i: one for i, one in errors.items() if one.proof == "none"}
-    if later and retry_after_s is None:
-        retry_after_s = LATER_S
     accepted = [i for i in range(len(results)) if i not in errors]
     accepted += [i for i, one in errors.items() if one.proof == "accepted"]
     open_reasons = [one.says for i, one in errors.items() if i not in failed]
@@ -186,12 +178,20 @@ def by_member(
         unanswered=bits.of_positions(none.keys() - given_up.keys()),
         undecidable=bits.of_positions(given_up),
         provider_ids=ids if any(ids) else (),
-        retry_after_s=retry_after_s,
+        retry_after_s=max(_waits_s(errors), default=None),
         reason=next(iter(open_reasons), ""),
         suppress={i: one.says for i, one in suppress.items()},
         hold=_hold(errors),
         rate=rate,
     )
+
+
+def _waits_s(errors: Mapping[int, Verdict]) -> Iterator[float]:
+    for one in errors.values():
+        if one.wait_s is not None:
+            yield one.wait_s
+        elif one.then is Then.RETRY_LATER:
+            yield LATER_S
 
 
 def _which(errors: Mapping[int, Verdict], then: Sequence[Then]) -> dict[int, Verdict]:
