@@ -52,6 +52,15 @@ DEFAULT_RATES_PER_S: Mapping[str, float] = {
     "lime": 50.0,
 }
 
+#: What each provider can deliver.
+CHANNELS: Mapping[str, frozenset[str]] = {
+    "custom": frozenset({"email", "sms", "webhook"}),
+    "resend": frozenset({"email"}),
+    "ses": frozenset({"email"}),
+    "telnyx": frozenset({"sms"}),
+    "lime": frozenset({"sms"}),
+}
+
 #: The names of each provider's credentials; all are needed, but for `custom`.
 CREDENTIALS: Mapping[str, frozenset[str]] = {
     "custom": frozenset({"secret"}),

@@ -10,6 +10,7 @@ from models.errors import InvalidInputError
 from models.outcome import Answer
 from providers import registry
 from providers.custom import answer_of
+from providers.guard import Guard
 from providers.http import HttpAnswer, NoAnswer, NotSent
 from providers.signatures import standard_webhooks_key, standard_webhooks_signature
 
@@ -53,7 +54,7 @@ def fate(answer: Answer, size: int) -> str:
         (103, {}, b"", "uuu"),
         (301, {}, b"", "fff"),
         (400, {}, b"", "fff"),
-        (401, {}, b"", "fff"),
+        (401, {}, b"", "lll"),
         (404, {}, b"", "fff"),
         (408, {}, b"", "uuu"),
         (409, {}, b"", "uuu"),
@@ -99,7 +100,7 @@ def test_the_ids_of_items_go_with_their_messages():
 
 def test_credentials_and_redirects_are_named_in_the_reason():
     """So that the tenant knows what to change."""
-    assert "credentials" in answer_of(HttpAnswer(403, {}, b""), 1).failed[0]
+    assert "credentials" in answer_of(HttpAnswer(403, {}, b""), 1).hold.reason
     assert "redirects" in answer_of(HttpAnswer(308, {}, b""), 1).failed[0]
 
 
@@ -162,11 +163,12 @@ def test_a_wrong_setting_is_refused_by_its_name(settings, field):
 
 def test_settings_become_capabilities():
     """The send path asks these and never the provider's name."""
-    plain = registry.build("custom", URL, {}).capabilities
+    plain = registry.build("custom", URL, {}, guard=Guard()).capabilities
     chosen = registry.build(
         "custom",
         {**URL, "maxBatch": 1, "idempotencyKeys": True, "limitUnit": "requests"},
         {},
+        guard=Guard(),
     ).capabilities
 
     assert (plain.max_batch, plain.keeps_idempotency_keys) == (500, False)
@@ -178,7 +180,7 @@ def test_settings_become_capabilities():
 def test_there_is_no_unknown_provider():
     """The sentence lists those there are."""
     with pytest.raises(InvalidInputError, match="custom"):
-        registry.build("pigeon", {}, {})
+        registry.build("pigeon", {}, {}, guard=Guard())
 
 
 def test_signatures_equal_the_specifications_vector():
@@ -202,7 +204,7 @@ def test_signatures_equal_the_specifications_vector():
 def test_a_weak_or_broken_secret_is_refused(secret):
     """24 to 64 bytes, and the error does not repeat it."""
     with pytest.raises(InvalidInputError) as refused:
-        registry.build("custom", URL, {"secret": secret})
+        registry.build("custom", URL, {"secret": secret}, guard=Guard())
 
     assert refused.value.field == "secret"
     assert secret not in str(refused.value)
