@@ -74,6 +74,7 @@ class FakeProvider:
         self.requests: list[Seen] = []
         self.took: list[Took] = []
         self.refused: set[str] = set()
+        self._broken: list[str] = []
         self._commands: deque[Callable[[_Handler, Seen], None]] = deque()
         self._over = threading.Event()
         self._lock = threading.Lock()
@@ -157,7 +158,12 @@ class FakeProvider:
     def taken(self, seen: Seen) -> Reply:
         """Answer as a provider that behaves."""
         with self._lock:
-            return self.answer(seen)
+            try:
+                return self.answer(seen)
+            except (AssertionError, KeyError) as error:
+                # The test hears of it when the fake ends.
+                self._broken.append(f"{seen.path}: {error!r}")
+                return self.error(500, "", "This is no request of this provider.")
 
     def lead(self, handler: "_Handler", seen: Seen) -> None:
         """Answer a request as the next command says."""
@@ -175,6 +181,7 @@ class FakeProvider:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        assert self._broken == []
 
 
 class _Handler(BaseHTTPRequestHandler):
