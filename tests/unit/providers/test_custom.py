@@ -11,7 +11,7 @@ from models.outcome import Answer
 from providers import registry
 from providers.custom import answer_of
 from providers.guard import Guard
-from providers.http import HttpAnswer, NoAnswer, NotSent
+from providers.http import HttpAnswer
 from providers.signatures import standard_webhooks_key, standard_webhooks_signature
 
 JSON = {"content-type": "application/json"}
@@ -69,12 +69,6 @@ def fate(answer: Answer, size: int) -> str:
 def test_a_status_means_what_the_table_says(status, headers, body, expected):
     """Refused needs proof; what is not proven is unanswered."""
     assert fate(answer_of(HttpAnswer(status, headers, body), 3), 3) == expected
-
-
-def test_what_never_left_is_refused_for_now_and_no_answer_is_none():
-    """The first byte decides."""
-    assert fate(answer_of(NotSent("No."), 2), 2) == "ll"
-    assert fate(answer_of(NoAnswer("No."), 2), 2) == "uu"
 
 
 def test_an_object_speaks_for_a_single_message():
