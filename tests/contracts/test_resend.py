@@ -1,5 +1,10 @@
 """Resend."""
 
+from dataclasses import replace
+
+import orjson
+import pytest
+
 from models.outcome import ReportedRate
 from models.provider_settings import ResendSettings
 from providers import resend
@@ -85,3 +90,32 @@ class TestResend(ProviderContract):
         answer = provider.send(self.call(2, first=5))
 
         assert answer.undecidable == 0b11
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {"data": 17},
+            {"data": [{"id": "a"}]},
+            {"data": [{"id": "a"}, {}]},
+            {"data": [{"id": "a"}, {"id": "b"}, {"id": "c"}]},
+            {"data": [{"id": "a"}], "errors": [{"index": 2}]},
+            {"data": [{"id": "a"}], "errors": [{"index": "1"}]},
+            {"data": [{"id": "a"}], "errors": [17]},
+            {"data": [{"id": "a"}], "errors": "none"},
+        ],
+    )
+    def test_a_list_that_does_not_fit_the_call_proves_nothing(
+        self, provider, server, body
+    ):
+        """Nobody can tell whose id is whose; the key finds out."""
+        server.answers(orjson.dumps(body))
+
+        answer = provider.send(self.call(2))
+
+        assert answer.unanswered == 0b11
+
+    def test_without_a_key_none_is_sent(self, provider, server):
+        """An empty one would be refused."""
+        provider.send(replace(self.call(1), key=None))
+
+        assert "idempotency-key" not in server.requests[0].headers

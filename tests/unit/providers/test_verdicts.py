@@ -76,6 +76,7 @@ def test_a_row_quotes_only_if_it_may_and_never_a_secret():
     told = row.quoting("key hush-hush is bad", ["hush-hush"])
 
     assert told.says == "No. It said: key … is bad"
+    assert row.quoting("a", ["a"]).says == "No. It said: a"
     assert len(row.quoting("x" * 1000).says) < 350
     assert TABLE["429"].quoting("words") == TABLE["429"]
 
