@@ -66,7 +66,9 @@ ERRORS: ErrorTable = {
     "SendingPausedException": Verdict(Then.PAUSE, "refused", _PAUSED),
     "MailFromDomainNotVerifiedException": Verdict(Then.STOP_SENDER, "refused", _DOMAIN),
     "MessageRejected Email address is not verified": Verdict(
-        Then.STOP_SENDER, "refused", "An address is not verified at SES."
+        Then.STOP_SENDER,
+        "refused",
+        "An address is not verified at SES: verify the sender's, leave the sandbox.",
     ),
     "MessageRejected": Verdict(Then.FAIL, "refused", _REFUSED, quotes=True),
     **dict.fromkeys(

@@ -119,7 +119,7 @@ def verdict_on(table: ErrorTable, status: int, names: Sequence[str] = ()) -> Ver
     keys += [str(status), f"{status // 100}xx"]
     found = next((table[key] for key in keys if key in table), None)
     if found is None:
-        log.warning("No row for an answer %s %s.", status, " ".join(names))
+        log.warning("No row for an answer %s %r.", status, [n[:60] for n in names])
         return NOT_READABLE
     return found
 

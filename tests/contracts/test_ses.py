@@ -1,7 +1,12 @@
 """Amazon SES."""
 
+import re
+
 import orjson
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from models import bits
 from models.provider_settings import SesSettings
@@ -177,6 +182,27 @@ class TestSes(ProviderContract):
         assert answer.unanswered == 1
         assert len(server.requests) == 1
         provider.close()
+
+    def test_ses_would_find_the_signature_right(self, provider, server):
+        """What we send is what boto signed, header by header."""
+        provider.send(self.call(2))
+        provider.account()
+
+        for seen in server.requests:
+            told = seen.headers["authorization"]
+            signed = re.search(r"SignedHeaders=([^,]+)", told)[1].split(";")
+            again = AWSRequest(
+                seen.method,
+                f"{server.url}{seen.path}",
+                {name: seen.headers[name] for name in signed if name != "host"},
+                seen.body,
+            )
+            again.context["timestamp"] = seen.headers["x-amz-date"]
+            auth = SigV4Auth(
+                Credentials(*self.credentials.values()), "ses", "eu-central-1"
+            )
+            text = auth.string_to_sign(again, auth.canonical_request(again))
+            assert told.endswith(f"Signature={auth.signature(text, again)}")
 
     def test_the_account_tells_rate_quota_and_sandbox(self, provider, server):
         """So that the limits are the real ones, and a tenant knows why nothing goes."""
