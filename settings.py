@@ -64,6 +64,8 @@ class Settings(BaseSettings):
     call_margin_s: float = Field(default=5, gt=0)
     lease_s: float = Field(default=45, gt=0)
     ack_wait_s: float = Field(default=60, gt=0)
+    endpoint_networks: str = ""
+    endpoint_ports: str = "80,443"
     key_life_s: float = Field(default=24 * 3600, gt=0)
     unknown_window_s: float = Field(default=90, gt=0)
 

@@ -89,7 +89,7 @@ def configure_logging(
     handler.setFormatter((_JsonLine if as_json else _ReadableLine)(process, fields))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # Our doors raise what they meet; their libraries need not tell it a second time.
-    for library in ("clickhouse_connect", "urllib3"):
+    for library in ("boto3", "botocore", "clickhouse_connect", "urllib3"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
     # Each round of each duty is no news.
     for library in ("alembic", "apscheduler"):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from embedded.services import LOOPBACK
 from embedded.state import running_state
 
 #: From a neighbour's variable to the embedded server that stands in for it.
@@ -28,6 +29,7 @@ class Given(BaseSettings):
     session_secret: str = ""
     credentials_key: str = ""
     public_url: str = ""
+    endpoint_networks: str = LOOPBACK
 
     def urls(self) -> dict[str, str]:
         """Return the neighbours that were given, by their variable."""

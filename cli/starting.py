@@ -75,6 +75,7 @@ def started_machine(
         url = f"http://127.0.0.1:{ports['web']}"
         credentials = _credentials(data_dir, urls["DATABASE_URL"], url)
         environment = {**urls, **_secrets(data_dir, given), "PUBLIC_URL": url}
+        environment["ENDPOINT_NETWORKS"] = given.endpoint_networks
         if given.public_url:
             environment["PUBLIC_URL"] = given.public_url
         specs = services(environment, ports, data_dir)

@@ -11,6 +11,8 @@ from embedded.process import ProcessSpec
 
 #: The services that listen, so that each gets a port.
 LISTENING = ("sink", "webhook", "web")
+#: Where the endpoints may be that are called from one machine for its own user.
+LOOPBACK = "127.0.0.0/8,::1/128"
 _HOME = Path(__file__).absolute().parent.parent
 
 
@@ -25,7 +27,8 @@ def services(
         ports: One for each of `LISTENING`.
         data_dir: Where their logs go.
     """
-    environment = {**urls, "PYTHONUNBUFFERED": "1"}
+    # The sink is on this machine, as is whatever its only user wants to try.
+    environment = {"ENDPOINT_NETWORKS": LOOPBACK, **urls, "PYTHONUNBUFFERED": "1"}
     build = partial(_service, environment=environment, data_dir=data_dir)
     return [
         build("sink", ("embedded.sink", "--port", str(ports["sink"])), ports["sink"]),

@@ -4,12 +4,18 @@ The web app checks and seals by it, so that it needs no provider's code; the pro
 itself states nothing twice.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from models.custom_settings import CustomSettings
 from models.errors import InvalidInputError
+from models.provider_settings import (
+    LimeSettings,
+    ResendSettings,
+    SesSettings,
+    TelnyxSettings,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +28,50 @@ class Capabilities:
             sending.
         reports_events: It tells us later what became of a message.
         counts: What its rate limit counts.
+        rate_headers: Its answers tell its own limit (`Answer.rate`).
+        tells_account: It can be asked for its limits (`Provider.account`).
+        requests_per_s: How many calls it takes in a second, whatever is in them,
+            until its headers say more; none where only recipients are counted.
     """
 
     max_batch: int
     keeps_idempotency_keys: bool
     reports_events: bool
     counts: Literal["requests", "recipients"] = "recipients"
+    rate_headers: bool = False
+    tells_account: bool = False
+    requests_per_s: float | None = None
 
 
 #: The card's rates, in messages a second, for configs that state none.
-DEFAULT_RATES_PER_S: Mapping[str, float] = {"custom": 50.0}
+DEFAULT_RATES_PER_S: Mapping[str, float] = {
+    "custom": 50.0,
+    "resend": 100.0,
+    "ses": 14.0,
+    "telnyx": 50.0,
+    "lime": 50.0,
+}
+
+#: What each provider can deliver.
+CHANNELS: Mapping[str, frozenset[str]] = {
+    "custom": frozenset({"email", "sms", "webhook"}),
+    "resend": frozenset({"email"}),
+    "ses": frozenset({"email"}),
+    "telnyx": frozenset({"sms"}),
+    "lime": frozenset({"sms"}),
+}
+
+#: The names of each provider's credentials; all are needed, but for `custom`.
+CREDENTIALS: Mapping[str, frozenset[str]] = {
+    "custom": frozenset({"secret"}),
+    "resend": frozenset({"apiKey"}),
+    "ses": frozenset({"accessKeyId", "secretAccessKey"}),
+    "telnyx": frozenset({"apiKey"}),
+    "lime": frozenset({"user", "apiId"}),
+}
+
+#: The documented default of Resend, for a whole team; its answers tell the real one.
+_RESEND_REQUESTS_PER_S = 2.0
 
 
 def capabilities(provider: str, settings: Mapping[str, Any]) -> Capabilities:
@@ -41,12 +81,22 @@ def capabilities(provider: str, settings: Mapping[str, Any]) -> Capabilities:
         InvalidInputError: There is no such provider, or a setting is wrong; the
             field is named.
     """
-    if provider not in DEFAULT_RATES_PER_S:
-        known = ", ".join(DEFAULT_RATES_PER_S)
+    if provider not in _OF:
+        known = ", ".join(_OF)
         raise InvalidInputError(
             f"There is no provider “{provider}”; choose one of {known}.",
             field="provider",
         )
+    return _OF[provider](settings)
+
+
+def checked_settings(provider: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a new config's settings; raises as `capabilities`."""
+    capabilities(provider, settings)
+    return dict(settings)
+
+
+def _of_custom(settings: Mapping[str, Any]) -> Capabilities:
     custom = CustomSettings.of(settings)
     return Capabilities(
         max_batch=custom.max_batch,
@@ -56,7 +106,44 @@ def capabilities(provider: str, settings: Mapping[str, Any]) -> Capabilities:
     )
 
 
-def checked_settings(provider: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a new config's settings; raises as `capabilities`."""
-    capabilities(provider, settings)
-    return dict(settings)
+def _of_resend(settings: Mapping[str, Any]) -> Capabilities:
+    return Capabilities(
+        max_batch=ResendSettings.of(settings).max_batch,
+        keeps_idempotency_keys=True,
+        reports_events=True,
+        rate_headers=True,
+        requests_per_s=_RESEND_REQUESTS_PER_S,
+    )
+
+
+def _of_ses(settings: Mapping[str, Any]) -> Capabilities:
+    ses = SesSettings.of(settings)
+    return Capabilities(
+        max_batch=ses.max_batch,
+        keeps_idempotency_keys=False,
+        reports_events=ses.configuration_set is not None,
+        tells_account=True,
+    )
+
+
+def _of_telnyx(settings: Mapping[str, Any]) -> Capabilities:
+    return Capabilities(
+        max_batch=1,
+        keeps_idempotency_keys=False,
+        reports_events=TelnyxSettings.of(settings).webhook_url is not None,
+        rate_headers=True,
+    )
+
+
+def _of_lime(settings: Mapping[str, Any]) -> Capabilities:
+    LimeSettings.of(settings)
+    return Capabilities(max_batch=1, keeps_idempotency_keys=False, reports_events=False)
+
+
+_OF: Mapping[str, Callable[[Mapping[str, Any]], Capabilities]] = {
+    "custom": _of_custom,
+    "resend": _of_resend,
+    "ses": _of_ses,
+    "telnyx": _of_telnyx,
+    "lime": _of_lime,
+}

@@ -159,7 +159,8 @@ def left_out(
 def answered(chunk: Chunk, call: CallIntent, answer: Answer, *, keyed: bool) -> Chunk:
     """Return the chunk after a provider's answer to one of its calls.
 
-    Accepted beats refused beats none. Without a key, no answer is *unknown* at once.
+    Accepted beats refused beats none. Without a key, no answer is *unknown* at once,
+    and so is under any key what no repetition can decide (*409 other body*).
     With a key the call stays, to be repeated as it is; and while it is in doubt, a
     refusal of the whole call proves nothing about the first one (rules 5, 6).
     """
@@ -167,6 +168,7 @@ def answered(chunk: Chunk, call: CallIntent, answer: Answer, *, keyed: bool) -> 
     sent = _placed(places, answer.accepted)
     failed = {places[member]: why for member, why in answer.failed.items()}
     none = _placed(places, answer.unanswered)
+    lost = _placed(places, answer.undecidable)
     if keyed:
         in_doubt = bool(call.members & chunk.doubt)
         nothing_new = in_doubt and not answer.taken_up
@@ -186,10 +188,14 @@ def answered(chunk: Chunk, call: CallIntent, answer: Answer, *, keyed: bool) -> 
         rest,
         sent=rest.sent | sent,
         failed=rest.failed | (refused & ~unproven),
-        unknown=rest.unknown | none | unproven,
-        doubt=rest.doubt | none,
+        unknown=rest.unknown | none | lost | unproven,
+        doubt=rest.doubt | none | lost,
         provider_ids={**rest.provider_ids, **ids},
-        errors={**rest.errors, **failed, **_unanswered(none, answer.reason)},
+        errors={
+            **rest.errors,
+            **failed,
+            **_unanswered(none | lost, answer.reason),
+        },
     )
 
 

@@ -2,6 +2,36 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why nothing more may be sent until a person has acted.
+
+    Attributes:
+        scope: `config` stops all that the config sends; `sender` stops what is sent
+            under the sender's name of this batch.
+        reason: A sentence that tells the tenant what to do.
+    """
+
+    scope: Literal["config", "sender"]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedRate:
+    """What a provider says of its own limit, in what its headers count.
+
+    Attributes:
+        limit: So many in a window.
+        remaining: So many are left in this one.
+        reset_s: Seconds until the next window.
+    """
+
+    limit: float
+    remaining: float
+    reset_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +46,8 @@ class Answer:
         accepted: The members taken, as a set (see `models.bits`).
         failed: Members refused for good, with the reason a tenant may read.
         unanswered: Members for whom a call was made and nobody can tell.
+        undecidable: Members of whom no repetition can tell more, not even under the
+            same key: they are *unknown* at once.
         provider_ids: The provider's message ids by member, or empty where it
             gives none.
         retry_after_s: How long the provider asked us to wait, in seconds.
@@ -24,15 +56,23 @@ class Answer:
             member by member. False when the call as a whole was turned away (too
             many requests, in progress, no connection): under a key that proves
             nothing about an earlier attempt of the same call.
+        suppress: Members, all of them failed, whose addresses must not be sent to
+            again, with the reason.
+        hold: Why nothing more may be sent, if so.
+        rate: What the provider says of its limit, if it does.
     """
 
     accepted: int = 0
     failed: Mapping[int, str] = field(default_factory=dict)
     unanswered: int = 0
+    undecidable: int = 0
     provider_ids: Sequence[str | None] = ()
     retry_after_s: float | None = None
     reason: str = ""
     taken_up: bool = True
+    suppress: Mapping[int, str] = field(default_factory=dict)
+    hold: Hold | None = None
+    rate: ReportedRate | None = None
 
 
 @dataclass(frozen=True, slots=True)

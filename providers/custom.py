@@ -15,8 +15,10 @@ What its answer means (design, section 5 rule 5: *refused* needs proof):
 | 2xx, anything else or nothing | all accepted |
 | 408, 409, 425, 1xx, 5xx | unanswered |
 | 429 | refused for now, `Retry-After` obeyed |
-| 3xx, other 4xx | refused for good; 401 and 403 name the credentials |
+| 401, 403, 410 | refused for now, and the config is held: a person must act |
+| 3xx, other 4xx | refused for good |
 | no connection, so no byte left | refused for now |
+| an address that is not public | refused for now, and the config is held |
 | time over, reset, short or too long | unanswered |
 
 | item | means |
@@ -27,12 +29,10 @@ What its answer means (design, section 5 rule 5: *refused* needs proof):
 | anything else | unanswered |
 """
 
-import email.utils
 import http.client
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC
-from http import HTTPStatus
+from dataclasses import replace
 from typing import Any, Self
 
 import orjson
@@ -41,26 +41,51 @@ from models import bits
 from models.capabilities import Capabilities
 from models.custom_settings import CustomSettings
 from models.outcome import Answer
+from providers.guard import Guard
 from providers.http import HttpAnswer, HttpSession, NoAnswer, NotSent
-from providers.provider import Call
+from providers.provider import Account, Call
 from providers.signatures import standard_webhooks_key, standard_webhooks_signature
+from providers.verdicts import (
+    NOT_READABLE,
+    ErrorTable,
+    Then,
+    Verdict,
+    judged,
+    whole,
+)
 
 #: Most that a reason from the endpoint may take in our records.
 MAX_REASON = 300
-#: The longest wait that an endpoint can ask for, in seconds.
-MAX_RETRY_AFTER_S = 86_400.0
 
-_UNANSWERED = frozenset({408, 409, 425})
-_CREDENTIALS = frozenset({401, 403})
+_CREDENTIALS = ": check the send config's credentials."
+
+#: Sentences go on after “The endpoint answered 503 Service Unavailable”.
+ERRORS: ErrorTable = {
+    "401": Verdict(Then.PAUSE, "refused", _CREDENTIALS),
+    "403": Verdict(Then.PAUSE, "refused", _CREDENTIALS),
+    "408": Verdict(Then.RETRY, "none", "."),
+    "409": Verdict(Then.RETRY, "none", "."),
+    "410": Verdict(Then.PAUSE, "refused", ": it is not there any more."),
+    "425": Verdict(Then.RETRY, "none", "."),
+    "429": Verdict(Then.RETRY, "refused", "."),
+    "1xx": Verdict(Then.RETRY, "none", "."),
+    "3xx": Verdict(
+        Then.FAIL, "refused", ": redirects are not followed, give the last address."
+    ),
+    "4xx": Verdict(Then.FAIL, "refused", "."),
+    "5xx": Verdict(Then.RETRY, "none", "."),
+}
 
 
 class CustomWebhook:
     """A tenant's endpoint."""
 
-    def __init__(self, settings: CustomSettings, key: bytes | None) -> None:
+    def __init__(
+        self, settings: CustomSettings, key: bytes | None, *, guard: Guard
+    ) -> None:
         self._settings = settings
         self._key = key
-        self._session = HttpSession()
+        self._session = HttpSession(guard)
         self.capabilities = Capabilities(
             max_batch=settings.max_batch,
             keeps_idempotency_keys=settings.idempotency_keys,
@@ -69,7 +94,13 @@ class CustomWebhook:
         )
 
     @classmethod
-    def of(cls, settings: Mapping[str, Any], credentials: Mapping[str, str]) -> Self:
+    def of(
+        cls,
+        settings: Mapping[str, Any],
+        credentials: Mapping[str, str],
+        *,
+        guard: Guard,
+    ) -> Self:
         """Return the provider of a send config.
 
         Raises:
@@ -77,7 +108,7 @@ class CustomWebhook:
         """
         secret = credentials.get("secret")
         key = standard_webhooks_key(secret) if secret else None
-        return cls(CustomSettings.of(settings), key)
+        return cls(CustomSettings.of(settings), key, guard=guard)
 
     def send(self, call: Call) -> Answer:
         """Post the messages once; the module tells what an answer means."""
@@ -90,6 +121,10 @@ class CustomWebhook:
             deadline_s=call.deadline_s,
         )
         return answer_of(found, len(call.messages))
+
+    def account(self) -> Account | None:
+        """Return none: an endpoint's limit is what the config says."""
+        return None
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -115,25 +150,17 @@ class CustomWebhook:
 
 def answer_of(found: HttpAnswer | NotSent | NoAnswer, size: int) -> Answer:
     """Return what became of a call of `size` messages (the module's tables)."""
-    everyone = bits.everyone(size)
-    if isinstance(found, NotSent):
-        return Answer(taken_up=False, reason=found.reason)
-    if isinstance(found, NoAnswer):
-        return Answer(unanswered=everyone, reason=found.reason)
-    if 200 <= found.status < 300:
+    verdict = judged(found, ERRORS)
+    if not isinstance(found, HttpAnswer):
+        return whole(verdict or NOT_READABLE, size)
+    if verdict is None:
         return _accepted(found, size)
-    retry_after_s = _retry_after_s(found.headers.get("retry-after"))
-    phrase = http.client.responses.get(found.status, "")
-    reason = f"The endpoint answered {found.status} {phrase}".rstrip() + "."
-    if found.status == HTTPStatus.TOO_MANY_REQUESTS:
-        return Answer(taken_up=False, retry_after_s=retry_after_s, reason=reason)
-    if found.status in _UNANSWERED or not 300 <= found.status < 500:
-        return Answer(unanswered=everyone, retry_after_s=retry_after_s, reason=reason)
-    if found.status in _CREDENTIALS:
-        reason = f"{reason[:-1]}: check the send config's credentials."
-    elif found.status < 400:
-        reason = f"{reason[:-1]}: redirects are not followed, give the last address."
-    return Answer(failed=dict.fromkeys(range(size), reason), reason=reason)
+    phrase = f"{found.status} {http.client.responses.get(found.status, '')}".rstrip()
+    told = replace(verdict, says=f"The endpoint answered {phrase}{verdict.says}")
+    return whole(
+        told,
+        size,
+    )
 
 
 def _accepted(found: HttpAnswer, size: int) -> Answer:
@@ -182,17 +209,3 @@ def _by_item(items: Sequence[Any]) -> Answer:
 def _reason(item: Mapping[str, Any]) -> str:
     error = item.get("error")
     return str(error)[:MAX_REASON] if error else "The endpoint rejected the message."
-
-
-def _retry_after_s(text: str | None) -> float | None:
-    """Return the seconds in a `Retry-After`, a number or a date (RFC 9110, 10.2.3)."""
-    if text is None:
-        return None
-    if text.strip().isdecimal():
-        return min(float(text), MAX_RETRY_AFTER_S)
-    try:
-        date = email.utils.parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    wait_s = date.replace(tzinfo=date.tzinfo or UTC).timestamp() - time.time()
-    return min(max(0.0, wait_s), MAX_RETRY_AFTER_S)

@@ -1,4 +1,4 @@
-"""One POST to a provider: it ends in time, happens once, and says what is known.
+"""One request to a provider: it ends in time, happens once, and says what is known.
 
 This stands beside `requests` and not on it because three promises lie below a
 library's options: a *total* deadline, which a server that sends a byte a second would
@@ -24,6 +24,10 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 import certifi
+import orjson
+
+from models.errors import BatchSenderError
+from providers.guard import Guard
 
 #: An answer longer than this counts as unreadable.
 MAX_ANSWER_BYTES = 1_000_000
@@ -32,6 +36,10 @@ MAX_ANSWER_BYTES = 1_000_000
 MAX_IDLE_S = 2.0
 #: How many idle connections are kept for one server.
 MAX_IDLE = 100
+
+
+class ForbiddenServerError(BatchSenderError):
+    """The guard does not let us call this server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +63,11 @@ class NotSent:
 
     Attributes:
         reason: A sentence that a tenant may read.
+        is_forbidden: The server may not be called at all; trying again is no use.
     """
 
     reason: str
+    is_forbidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +81,40 @@ class NoAnswer:
     reason: str
 
 
-class HttpSession:
-    """A pool of connections for many threads; it makes none before the first post."""
+def json_object(found: HttpAnswer | NotSent | NoAnswer) -> Mapping[str, Any]:
+    """Return the JSON object that was answered; an empty one if none was."""
+    try:
+        body = orjson.loads(found.body) if isinstance(found, HttpAnswer) else {}
+    except orjson.JSONDecodeError:
+        return {}
+    return body if isinstance(body, Mapping) else {}
 
-    def __init__(self) -> None:
+
+class HttpSession:
+    """A pool of connections for many threads; it makes none before the first call.
+
+    Whom the guard refuses is not connected to.
+    """
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
         self._lock = threading.Lock()
         self._idle: dict[_Server, deque[_Connection]] = {}
 
     def post(
         self, url: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float
+    ) -> HttpAnswer | NotSent | NoAnswer:
+        """Post a body; as `send`."""
+        return self.send("POST", url, body, headers, deadline_s=deadline_s)
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        deadline_s: float,
     ) -> HttpAnswer | NotSent | NoAnswer:
         """Send one request and return what became of it, after at most `deadline_s`.
 
@@ -93,9 +128,11 @@ class HttpSession:
         """
         ends_at = time.monotonic() + deadline_s
         server, path = _target(url)
-        request = _head(server, path, body, headers) + body
+        request = _head(f"{method} {path}", server, body, headers) + body
         try:
             connection = self._connected(server, ends_at)
+        except ForbiddenServerError as error:
+            return NotSent(f"{server.host} may not be called: {error}.", True)
         except (OSError, UnicodeError) as error:
             return NotSent(f"No connection to {server.host}: {_said(error)}.")
         try:
@@ -122,7 +159,7 @@ class HttpSession:
                 idle = self._idle.get(server)
                 connection = idle.pop() if idle else None
             if connection is None:
-                return _Connection(_open(server, ends_at), ends_at)
+                return _Connection(_open(server, self._guard, ends_at), ends_at)
             if connection.is_fresh():
                 connection.ends_at = ends_at
                 return connection
@@ -162,9 +199,9 @@ def _target(url: str) -> tuple[_Server, str]:
     return server, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
-def _head(server: _Server, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+def _head(what: str, server: _Server, body: bytes, headers: Mapping[str, str]) -> bytes:
     lines = [
-        f"POST {path} HTTP/1.1",
+        f"{what} HTTP/1.1",
         f"Host: {server.name}",
         f"Content-Length: {len(body)}",
         "Accept-Encoding: identity",
@@ -175,9 +212,15 @@ def _head(server: _Server, path: str, body: bytes, headers: Mapping[str, str]) -
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-def _open(server: _Server, ends_at: float) -> socket.socket:
-    """Return a connection to the first of the server's addresses that takes one."""
+def _open(server: _Server, guard: Guard, ends_at: float) -> socket.socket:
+    """Return a connection to the first of the server's addresses that takes one.
+
+    Those are the very addresses that the guard has seen.
+    """
     found = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
+    refusal = guard.refusal([str(one[4][0]) for one in found], server.port)
+    if refusal is not None:
+        raise ForbiddenServerError(refusal)
     failure: OSError = OSError("The name has no address")
     for family, kind, protocol, _, address in found:
         opened = socket.socket(family, kind, protocol)
@@ -236,9 +279,7 @@ class _Connection(io.RawIOBase):
         self._socket.settimeout(_left(self.ends_at))
         self._socket.sendall(request)
         # The parser wants no more of a socket than this method.
-        response = http.client.HTTPResponse(
-            cast("socket.socket", _Readable(self)), method="POST"
-        )
+        response = http.client.HTTPResponse(cast("socket.socket", _Readable(self)))
         try:
             response.begin()
             body = response.read(MAX_ANSWER_BYTES + 1)

@@ -26,6 +26,25 @@ class Call:
     deadline_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What a provider allows the account behind a config.
+
+    Attributes:
+        per_s: Recipients in a second.
+        per_day: Recipients in 24 hours; none is no limit.
+        sent_today: Recipients in the last 24 hours.
+        is_sandbox: Only addresses that were verified there can be sent to.
+        blocked: Why it sends nothing at all, as a tenant may read it; or empty.
+    """
+
+    per_s: float
+    per_day: float | None
+    sent_today: float
+    is_sandbox: bool
+    blocked: str = ""
+
+
 class Provider(Protocol):
     """A provider with a send config's settings; safe for many threads."""
 
@@ -38,6 +57,13 @@ class Provider(Protocol):
         """Make one call, once, and return what is known of each message.
 
         It never raises for what the provider or the network does: that is the answer.
+        """
+        ...
+
+    def account(self) -> Account | None:
+        """Ask what the account may do; none if that cannot be told, or not now.
+
+        A worker asks at its start and every few minutes (`tells_account`).
         """
         ...
 

@@ -7,6 +7,7 @@ Dramatiq retries and no time limit.
 """
 
 import logging
+import random
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from models.jobs import SendChunk
 from models.outcome import Answer
 from models.queries import publishing
 from providers.provider import Call
+from tasks.demands import heed
 from tasks.ledger_row import LONGEST_NAK_S, LedgerRow
 from tasks.tokens import Tokens
 from tasks.worker import SUPPRESSIONS_HORIZON_S, Sender, Worker
@@ -130,11 +132,13 @@ class ChunkRun:
         wait_s = self._tokens.secured(calls)
         away = Answer(taken_up=False, retry_after_s=wait_s, reason="No tokens.")
         answers = [away] * len(calls) if wait_s else self._answers(calls)
+        self._heed(calls, answers)
         for call, answer in zip(calls, answers, strict=True):
             held = rules.answered(held, call, answer, keyed=self._plan.keyed)
-            again = (held.open | held.calling) & call.members
-            if again:
-                wait_s = max(wait_s, answer.retry_after_s or self._backoff_s())
+            if (held.open | held.calling) & call.members:
+                wait_s = max(wait_s, self._pause_s(answer))
+            if answer.rate is not None and answer.rate.remaining < 1 and held.open:
+                wait_s = max(wait_s, answer.rate.reset_s)
         return held, wait_s
 
     def _answers(self, calls: Sequence[CallIntent]) -> list[Answer]:
@@ -146,15 +150,23 @@ class ChunkRun:
         if not self._row.is_fresh:
             # Too little is left of the lease: the call never began.
             return Answer(taken_up=False, reason="The lease was nearly over.")
-        messages = (self._messages[at] for at in bits.positions(call.members))
         made = Call(
             key=call.key(self._plan.batch_id, self._job.no),
             batch_id=self._plan.batch_id,
-            messages=[message for message in messages if message is not None],
+            messages=self._messages_of(call),
             deadline_s=self._worker.timing.call_deadline_s,
         )
         with PROVIDER_CALL_SECONDS.time():
             return self._sender.provider.send(made)
+
+    def _messages_of(self, call: CallIntent) -> list[dict[str, object]]:
+        messages = (self._messages[at] for at in bits.positions(call.members))
+        return [message for message in messages if message is not None]
+
+    def _heed(self, calls: Sequence[CallIntent], answers: Sequence[Answer]) -> None:
+        if any(answer.hold or answer.suppress for answer in answers):
+            called = [[str(m["to"]) for m in self._messages_of(c)] for c in calls]
+            heed(self._worker.database, self._plan, answers, called)
 
     def _advanced(self, held: Chunk, wait_s: float) -> Chunk | None:
         """Write what is known; return the row with its next calls, or none to make."""
@@ -223,5 +235,10 @@ class ChunkRun:
     def _begun(self, chunk: Chunk, calls: Sequence[int]) -> Chunk:
         return rules.begun(chunk, calls, account=self._plan.account, at=time.time())
 
-    def _backoff_s(self) -> float:
-        return float(2 ** min(self._delivery.deliveries, 4))
+    def _pause_s(self, answer: Answer) -> float:
+        """Return the back-off, or what the provider asked for, and a little more."""
+        wait_s = answer.retry_after_s
+        if wait_s is None:
+            wait_s = 2.0 ** min(self._delivery.deliveries, 4)
+        # Those who were refused together shall not come back together.
+        return wait_s * random.uniform(1.0, 1.25)  # noqa: S311 - it hides nothing

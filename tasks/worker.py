@@ -20,6 +20,7 @@ from models.plan import Plan
 from models.queries import publishing
 from models.timing import Timing
 from providers import registry
+from providers.guard import Guard
 from providers.provider import Provider
 from settings import Settings, load
 
@@ -47,10 +48,16 @@ class Senders:
     """The batches that this process has sent for lately; each is read once."""
 
     def __init__(
-        self, database: Database, *, credentials_key: str, system_rate_per_s: float
+        self,
+        database: Database,
+        *,
+        credentials_key: str,
+        system_rate_per_s: float,
+        guard: Guard,
     ) -> None:
         self._database = database
         self._credentials_key = credentials_key
+        self._guard = guard
         self._system = Bucket("system", Limit.of(system_rate_per_s))
         self._lock = threading.Lock()
         self._senders: dict[str, Sender] = {}
@@ -93,6 +100,7 @@ class Senders:
                 plan.provider,
                 plan.settings,
                 credentials.unseal(sealed, self._credentials_key),
+                guard=self._guard,
             )
         return self._providers[plan.account]
 
@@ -167,6 +175,9 @@ class Worker:
                 database,
                 credentials_key=settings.credentials_key.get_secret_value(),
                 system_rate_per_s=settings.system_rate_per_s,
+                guard=Guard.of(
+                    ports=settings.endpoint_ports, networks=settings.endpoint_networks
+                ),
             ),
             suppressions=RecentSuppressions(database),
             callers=ThreadPoolExecutor(

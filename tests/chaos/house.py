@@ -62,6 +62,7 @@ _TIMES = {
     "WORKER_PROCESSES": "2",
     "CHUNK_SIZE": str(CHUNK),
     "PYTHONUNBUFFERED": "1",
+    "ENDPOINT_NETWORKS": "127.0.0.0/8",
 }
 _Found = TypeVar("_Found")
 

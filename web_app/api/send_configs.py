@@ -2,16 +2,22 @@
 
 from collections.abc import Mapping
 from typing import Any, cast, get_args
+from uuid import UUID
 
 from flask import Blueprint, Response
 
 from models import credentials
-from models.capabilities import DEFAULT_RATES_PER_S, checked_settings
+from models.capabilities import (
+    CHANNELS,
+    CREDENTIALS,
+    DEFAULT_RATES_PER_S,
+    checked_settings,
+)
 from models.errors import InvalidInputError
 from models.limit import Limit
 from models.plan import Policy
-from models.queries.tenants import NewConfig, configs, create_config
-from models.recipients import Channel
+from models.queries.holding import release_config
+from models.queries.tenants import NewConfig, config_by_id, configs, create_config
 from web_app.auth import caller
 from web_app.bodies import answer, json_object, mapping_field, only, text_field
 from web_app.services import services
@@ -44,6 +50,15 @@ def index() -> Response:
     return answer({"sendConfigs": [_shown(row) for row in rows]})
 
 
+@send_configs.post("/<uuid:config_id>/resume")
+def resume(config_id: UUID) -> Response:
+    """Let a config that was held send again."""
+    tenant_id = caller()
+    with services().database.transaction() as connection:
+        release_config(connection, tenant_id, config_id)
+        return answer(_shown(config_by_id(connection, tenant_id, config_id)))
+
+
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "id": row["id"],
@@ -61,12 +76,13 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
 def _new_config(body: Mapping[str, Any]) -> NewConfig:
     only(body, _FIELDS)
     provider = text_field(body, "provider")
+    settings = _settings(provider, mapping_field(body, "settings"))
     return NewConfig(
         name=text_field(body, "name"),
-        channel=_one_of(body, "channel", [str(channel) for channel in Channel]),
+        channel=_one_of(body, "channel", sorted(CHANNELS[provider])),
         provider=provider,
-        settings=_settings(provider, mapping_field(body, "settings")),
-        credentials=_sealed(mapping_field(body, "credentials")),
+        settings=settings,
+        credentials=_sealed(mapping_field(body, "credentials"), provider),
         limit=_limit(mapping_field(body, "rateLimit"), provider),
         policy=cast(
             "Policy",
@@ -95,12 +111,16 @@ def _one_of(
     return str(value)
 
 
-def _sealed(given: Mapping[str, Any]) -> bytes | None:
-    if not given:
+def _sealed(given: Mapping[str, Any], provider: str) -> bytes | None:
+    names = CREDENTIALS[provider]
+    only(given, names, within="credentials.")
+    if not given and provider == "custom":
         return None
-    only(given, frozenset({"secret"}), within="credentials.")
-    if not isinstance(given["secret"], str) or not given["secret"]:
-        raise InvalidInputError("'secret' must be a text.", field="credentials.secret")
+    for name in sorted(names):
+        if not isinstance(given.get(name), str) or not given[name]:
+            raise InvalidInputError(
+                f"{name!r} must be a text.", field=f"credentials.{name}"
+            )
     return credentials.seal(given, services().credentials_key)
 
 

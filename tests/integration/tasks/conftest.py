@@ -92,6 +92,7 @@ def environment(stack: Stack, ledger_url: str) -> Settings:
         clickhouse_url="http://127.0.0.1:9",
         database_pool_size=4,
         call_deadline_s=0.5,
+        endpoint_networks="127.0.0.0/8",
     )
 
 

@@ -1,8 +1,10 @@
 """What a tenant can do over HTTP, and what becomes of mistakes."""
 
+import re
 from collections.abc import Callable
 from uuid import UUID, uuid4
 
+import pytest
 from flask import Flask
 
 from models.database import Database
@@ -164,17 +166,65 @@ def test_a_config_keeps_its_secret_and_its_name(tenant, database):
     assert b"hush" not in bytes(kept)
 
 
+def test_a_held_config_is_let_go(tenant, database):
+    """The reason is shown until then; a second time changes nothing."""
+    config_id = tenant.make_config("second")["id"]
+    with database.transaction() as connection:
+        connection.exec_driver_sql(
+            "update send_configs set held_reason = 'Quota.' where id = %s", (config_id,)
+        )
+    listed = tenant.get("/api/send-configs").json["sendConfigs"]
+
+    shown = [tenant.post(f"/api/send-configs/{config_id}/resume") for _ in range(2)]
+
+    assert [config["heldReason"] for config in listed] == [None, "Quota."]
+    assert [one.json["heldReason"] for one in shown] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("provider", "channel", "chosen", "credentials", "rate"),
+    [
+        ("resend", "email", {}, {"apiKey": "re_x"}, 100),
+        (
+            "ses",
+            "email",
+            {"region": "eu-central-1"},
+            {"accessKeyId": "AKIA", "secretAccessKey": "hush"},
+            14,
+        ),
+        ("telnyx", "sms", {"from": "+12125550100"}, {"apiKey": "KEY"}, 50),
+        ("lime", "sms", {}, {"user": "me", "apiId": "hush"}, 50),
+    ],
+)
+def test_each_provider_has_configs(
+    *, tenant, provider, channel, chosen, credentials, rate
+):
+    """With the card's rate, and credentials that are not shown."""
+    made = tenant.make_config(
+        "second",
+        provider=provider,
+        channel=channel,
+        settings=chosen,
+        credentials=credentials,
+    )
+
+    assert made["rateLimit"]["perSecond"] == rate
+    assert "hush" not in str(made)
+
+
 def test_nobody_sees_another_tenants_things(app: Flask, make_caller: Callable, tenant):
-    """Every address that names a batch answers a stranger as if there were none."""
+    """Every address that names a thing answers a stranger as if there were none."""
     stranger = make_caller()
     batch_id = tenant.make_batch()
+    config_id = tenant.get("/api/send-configs").json["sendConfigs"][0]["id"]
+    named = {"<uuid:batch_id>": batch_id, "<uuid:config_id>": config_id}
     tenant.upload(batch_id, ROWS)
     rules = [rule for rule in app.url_map.iter_rules() if rule.arguments]
 
     answers = {
         (method, str(rule)): stranger.ask(
             method,
-            str(rule).replace("<uuid:batch_id>", batch_id) + "?part=9",
+            re.sub("<.*?>", lambda found: named[found[0]], str(rule)) + "?part=9",
             data=ROWS if "recipients" in str(rule) else "{}",
             content_type="text/csv",
         ).status_code
@@ -182,7 +232,7 @@ def test_nobody_sees_another_tenants_things(app: Flask, make_caller: Callable, t
         for method in rule.methods & {"GET", "POST"}
     }
 
-    assert len(answers) == 8
+    assert len(answers) == 9
     assert set(answers.values()) == {404}
     borrowed = {"sendConfigId": tenant.get("/api/send-configs").json["sendConfigs"][0]}
     body = {"sendConfigId": borrowed["sendConfigId"]["id"], "payload": {"text": "x"}}
@@ -197,7 +247,7 @@ def test_only_a_key_in_use_opens_the_api(app: Flask, tenant, database):
     rules = [rule for rule in app.url_map.iter_rules() if "/api" in str(rule)]
 
     for rule in rules:
-        path = str(rule).replace("<uuid:batch_id>", str(uuid4()))
+        path = re.sub("<.*?>", str(uuid4()), str(rule))
         for method in rule.methods & {"GET", "POST"}:
             refused = client.open(path, method=method)
             assert refused.status_code == 401

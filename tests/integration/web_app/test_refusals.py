@@ -138,6 +138,9 @@ def test_a_content_nested_too_deeply_is_refused(tenant):
         ({"credentials": {"password": "x"}}, "credentials.password"),
         ({"credentials": {"secret": ""}}, "credentials.secret"),
         ({"settings": []}, "settings"),
+        ({"provider": "telnyx", "settings": {"from": "Us"}}, "channel"),
+        ({"provider": "resend", "settings": {}}, "credentials.apiKey"),
+        ({"provider": "resend", "settings": {"a": 1}}, "settings.a"),
     ],
 )
 def test_a_wrong_config_is_refused_by_its_field(tenant, fields, field):

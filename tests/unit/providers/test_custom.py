@@ -10,7 +10,8 @@ from models.errors import InvalidInputError
 from models.outcome import Answer
 from providers import registry
 from providers.custom import answer_of
-from providers.http import HttpAnswer, NoAnswer, NotSent
+from providers.guard import Guard
+from providers.http import HttpAnswer
 from providers.signatures import standard_webhooks_key, standard_webhooks_signature
 
 JSON = {"content-type": "application/json"}
@@ -53,7 +54,7 @@ def fate(answer: Answer, size: int) -> str:
         (103, {}, b"", "uuu"),
         (301, {}, b"", "fff"),
         (400, {}, b"", "fff"),
-        (401, {}, b"", "fff"),
+        (401, {}, b"", "lll"),
         (404, {}, b"", "fff"),
         (408, {}, b"", "uuu"),
         (409, {}, b"", "uuu"),
@@ -68,12 +69,6 @@ def fate(answer: Answer, size: int) -> str:
 def test_a_status_means_what_the_table_says(status, headers, body, expected):
     """Refused needs proof; what is not proven is unanswered."""
     assert fate(answer_of(HttpAnswer(status, headers, body), 3), 3) == expected
-
-
-def test_what_never_left_is_refused_for_now_and_no_answer_is_none():
-    """The first byte decides."""
-    assert fate(answer_of(NotSent("No."), 2), 2) == "ll"
-    assert fate(answer_of(NoAnswer("No."), 2), 2) == "uu"
 
 
 def test_an_object_speaks_for_a_single_message():
@@ -99,7 +94,7 @@ def test_the_ids_of_items_go_with_their_messages():
 
 def test_credentials_and_redirects_are_named_in_the_reason():
     """So that the tenant knows what to change."""
-    assert "credentials" in answer_of(HttpAnswer(403, {}, b""), 1).failed[0]
+    assert "credentials" in answer_of(HttpAnswer(403, {}, b""), 1).hold.reason
     assert "redirects" in answer_of(HttpAnswer(308, {}, b""), 1).failed[0]
 
 
@@ -162,11 +157,12 @@ def test_a_wrong_setting_is_refused_by_its_name(settings, field):
 
 def test_settings_become_capabilities():
     """The send path asks these and never the provider's name."""
-    plain = registry.build("custom", URL, {}).capabilities
+    plain = registry.build("custom", URL, {}, guard=Guard()).capabilities
     chosen = registry.build(
         "custom",
         {**URL, "maxBatch": 1, "idempotencyKeys": True, "limitUnit": "requests"},
         {},
+        guard=Guard(),
     ).capabilities
 
     assert (plain.max_batch, plain.keeps_idempotency_keys) == (500, False)
@@ -178,7 +174,7 @@ def test_settings_become_capabilities():
 def test_there_is_no_unknown_provider():
     """The sentence lists those there are."""
     with pytest.raises(InvalidInputError, match="custom"):
-        registry.build("pigeon", {}, {})
+        registry.build("pigeon", {}, {}, guard=Guard())
 
 
 def test_signatures_equal_the_specifications_vector():
@@ -202,7 +198,7 @@ def test_signatures_equal_the_specifications_vector():
 def test_a_weak_or_broken_secret_is_refused(secret):
     """24 to 64 bytes, and the error does not repeat it."""
     with pytest.raises(InvalidInputError) as refused:
-        registry.build("custom", URL, {"secret": secret})
+        registry.build("custom", URL, {"secret": secret}, guard=Guard())
 
     assert refused.value.field == "secret"
     assert secret not in str(refused.value)

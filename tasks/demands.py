@@ -1,0 +1,46 @@
+"""What providers' answers demand beyond their own calls: holds and suppressions.
+
+The provider's next answer says both again, so where Postgres is away they are left for
+that one (fail open): no call begins meanwhile without Postgres anyway.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from models.database import Database
+from models.errors import NeighbourUnavailableError
+from models.outcome import Answer
+from models.plan import Plan
+from models.queries import holding
+
+log = logging.getLogger("batchsender.send")
+
+
+def heed(
+    database: Database,
+    plan: Plan,
+    answers: Sequence[Answer],
+    addresses: Sequence[Sequence[str]],
+) -> None:
+    """Suppress and hold what answers demand, `addresses` being their calls' members."""
+    holds = {answer.hold for answer in answers if answer.hold is not None}
+    reasons = _reasons(answers, addresses)
+    try:
+        with database.transaction() as connection:
+            if reasons:
+                holding.suppress(connection, plan, reasons)
+            for one in holds:
+                if holding.hold(connection, plan, one):
+                    log.warning("Config %s: %s", plan.config_id, one.reason)
+    except NeighbourUnavailableError as error:
+        log.warning("A provider's demand is left to its next answer: %s", error)
+
+
+def _reasons(
+    answers: Sequence[Answer], addresses: Sequence[Sequence[str]]
+) -> Mapping[str, str]:
+    return {
+        called[member]: reason
+        for answer, called in zip(answers, addresses, strict=True)
+        for member, reason in answer.suppress.items()
+    }
