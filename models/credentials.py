@@ -60,6 +60,11 @@ def resealed(sealed: bytes, keys: str) -> bytes | None:
     return None
 
 
+def check_keys(keys: str) -> None:
+    """Raise `InvalidInputError` when a key is missing or malformed."""
+    _boxes(keys)
+
+
 def fingerprint(credentials: Mapping[str, Any]) -> str:
     """Return what tells other credentials apart, and too little to guess them by."""
     plain = orjson.dumps(credentials, option=orjson.OPT_SORT_KEYS)

@@ -99,6 +99,8 @@ class Accounts:
             return self._managed_label(plan.provider), self._managed[plan.provider]
         with self._database.statement() as connection:
             revision, sealed = sealed_account(connection, plan.config_id)
+        with self._lock:
+            self._revisions[plan.config_id] = revision
         return f"{plan.config_id}:{revision}", credentials.unseal(sealed, self._keys)
 
     def _managed_label(self, provider: str) -> str:

@@ -51,7 +51,10 @@ def revisions(connection: Connection, config_ids: Collection[str]) -> Mapping[st
 
 
 def change_credentials(
-    connection: Connection, tenant_id: UUID, config: Mapping[str, Any], sealed: bytes
+    connection: Connection,
+    tenant_id: UUID,
+    config: Mapping[str, Any],
+    sealed: bytes | None,
 ) -> None:
     """Give a config other credentials: from then on it is another account.
 
