@@ -107,7 +107,9 @@ def _sized(messages: Sequence[Message], group: Sequence[int]) -> Iterator[list[i
     used = base
     for place in group:
         own = sum(_size(messages[place].get(n, "")) for n in names if n not in common)
-        if max(own, base) > MAX_ENTRY_BYTES:
+        # Copies are recipients too, of which a bulk call takes fifty.
+        is_copied = messages[place].get("cc") or messages[place].get("bcc")
+        if is_copied or max(own, base) > MAX_ENTRY_BYTES:
             yield [place]
             continue
         if cut and used + own + _ENTRY_BYTES > MAX_REQUEST_BYTES:
