@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     database_pool_timeout_s: float = Field(default=30, gt=0)
     database_prepare: bool = True
     nats_replicas: int = Field(default=1, ge=1, le=5)
+    email_shards: int = Field(default=1, ge=1, le=64)
     nats_credentials: str = ""
     nats_ca: str = ""
     nats_certificate: str = ""

@@ -7,6 +7,7 @@ from brokers.errors import LetterNotFound, MessageTooLarge
 from brokers.figures import QueueFigures
 from brokers.jetstream import JetStreamBroker
 from brokers.letters import DeadLetters
+from brokers.tenants import TenantShare
 from brokers.topology import Route
 from brokers.unique import is_duplicate
 
@@ -20,6 +21,7 @@ __all__ = [
     "MessageTooLarge",
     "QueueFigures",
     "Route",
+    "TenantShare",
     "current_delivery",
     "is_duplicate",
 ]

@@ -10,6 +10,7 @@ from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.errors import BrokerConnectionError, BrokerError, DecodeError
 from dramatiq.message import Message
 
+from brokers.crashes import Crashes
 from brokers.dead_letters import bury
 from brokers.decoding import fields_of
 from brokers.delivery import Choice, Delivery
@@ -169,14 +170,14 @@ class Settling:
         publisher: Publisher,
         in_flight: InFlight,
         *,
-        max_deliveries: int | None,
+        crashes: Crashes | None,
         ttl_ms: Callable[[AnyMessage | None], int],
         ended: Callable[[MessageProxy], None],
     ) -> None:
         self._route = route
         self._publisher = publisher
         self._in_flight = in_flight
-        self._max_deliveries = max_deliveries
+        self._crashes = crashes
         self._ttl_ms = ttl_ms
         self._ended = ended
 
@@ -189,8 +190,8 @@ class Settling:
             self._bury(delivery, body, "undecodable", error=error)
             return None
         message = ReceivedMessage(fields, delivery, body)
-        if self._max_deliveries and delivery.deliveries > self._max_deliveries:
-            self._bury(delivery, body, "delivered too often", message=message)
+        if self._crashes and self._crashes.exceeded(delivery):
+            self._bury(delivery, body, "crashed", message=message)
             self._end(message)
             return None
         return message
@@ -201,6 +202,8 @@ class Settling:
         if delivery.choice is Choice.ACK:
             self._in_flight.settle(delivery, ACK)
             self._end(message)
+        elif delivery.choice is Choice.BURY:
+            self.failed(message)
         else:
             self._choose(delivery)
 
@@ -209,8 +212,8 @@ class Settling:
         delivery = _delivery(message)
         if delivery.settled:
             return
-        if delivery.choice is Choice.ACK:
-            error = message._exception  # noqa: SLF001 - Dramatiq has no other way to it
+        if delivery.choice in (Choice.ACK, Choice.BURY):
+            error = delivery.unsent or message._exception  # noqa: SLF001 - Dramatiq has no other way to it
             body = getattr(message, "body", b"") or message.encode()
             self._bury(delivery, body, "failed", message=message, error=error)
             self._end(message)

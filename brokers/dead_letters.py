@@ -125,7 +125,7 @@ def bury(
         "Nats-TTL": f"{max(1, -(-ttl_ms // 1000))}s",
         "Dead-Reason": reason,
         "Dead-Queue": route.queue,
-        "Dead-Stream": route.stream,
+        "Dead-Stream": delivery.stream,
         "Dead-Subject": delivery.subject,
         "Dead-Deliveries": str(delivery.deliveries),
     }

@@ -26,6 +26,8 @@ def fields_of(body: bytes, queue: str) -> dict[str, Any]:
     # An encoder of the user's may raise anything at all on bytes not its own.
     except Exception as error:
         raise DecodeError("It is no message.", body, error) from error
-    if not (isinstance(fields["options"], dict) and isinstance(fields["kwargs"], dict)):
+    right = isinstance(fields["options"], dict) and isinstance(fields["kwargs"], dict)
+    # A worker looks for the actor on the thread that serves the whole queue.
+    if not (right and isinstance(fields["actor_name"], str)):
         raise DecodeError("It is no message.", body, None)
     return fields

@@ -9,6 +9,8 @@ import threading
 import time
 from enum import Enum, auto
 
+from dramatiq.errors import BrokerConnectionError
+
 
 class Choice(Enum):
     """What an actor decided about its own message."""
@@ -16,6 +18,11 @@ class Choice(Enum):
     ACK = auto()
     POSTPONE = auto()
     LEAVE = auto()
+    BURY = auto()
+
+
+#: A message whose follow-up could not be stored comes again after this long.
+UNSENT_S = 1.0
 
 
 class Delivery:
@@ -26,6 +33,7 @@ class Delivery:
         reply: The subject that settles it.
         deliveries: How often it was delivered, this time included; counts postponed
             and requeued deliveries as well as crashes.
+        stream: The stream that it is stored in.
         sequence: Its place in the stream.
         subject: What it was published to; `""` where nobody told.
         identity: Unlike `sequence` alone, never used again for another message.
@@ -33,6 +41,8 @@ class Delivery:
         message_id: Of the message, once it was read.
         goes_on: Whether the same message was stored again meanwhile, as a retry is.
         is_over: Whether the actor has returned or raised.
+        mark: Where it is stored that a worker began with it; `""` for nowhere.
+        unsent: Why a follow-up of the message is not stored.
         patience_s: Without a `touch` for this long the server may give it to another
             worker; none means as long as the process lives.
     """
@@ -45,6 +55,7 @@ class Delivery:
         "goes_on",
         "identity",
         "is_over",
+        "mark",
         "message_id",
         "patience_s",
         "pending",
@@ -52,7 +63,9 @@ class Delivery:
         "reply",
         "sequence",
         "settled",
+        "stream",
         "subject",
+        "unsent",
     )
 
     def __init__(self, queue: str, reply: str, patience_s: float | None) -> None:
@@ -61,16 +74,19 @@ class Delivery:
         first = 2 if len(tokens) < 11 else 4
         self.queue = queue
         self.reply = reply
+        self.stream = tokens[first]
         self.subject = ""
         self.deliveries = int(tokens[first + 2])
         self.sequence = int(tokens[first + 3])
         self.pending = int(tokens[first + 6])
-        self.identity = f"{tokens[first]}.{self.sequence}.{tokens[first + 5]}"
+        self.identity = f"{self.stream}.{self.sequence}.{tokens[first + 5]}"
         self.patience_s = patience_s
         self.message_id = ""
         self.goes_on = False
         self.settled = False
         self.is_over = False
+        self.mark = ""
+        self.unsent: BaseException | None = None
         self._choice = Choice.ACK
         self._delay_s = 0.0
         self._moved_at: float | None = None
@@ -94,13 +110,23 @@ class Delivery:
 
     @property
     def choice(self) -> Choice:
-        """Return what the actor decided; to acknowledge where it decided nothing."""
-        return self._choice
+        """Return what the actor decided; to acknowledge where it decided nothing.
+
+        Without its follow-up a message is not done: it comes again, or is dead where
+        the follow-up could not be stored the next time either.
+        """
+        if self.unsent is None:
+            return self._choice
+        passes = isinstance(self.unsent, BrokerConnectionError)
+        # An interrupt is no Exception, and may not come again.
+        passes |= not isinstance(self.unsent, Exception)
+        return Choice.POSTPONE if passes else Choice.BURY
 
     @property
     def nak(self) -> bytes:
         """Return the payload that postpones the message as the actor chose."""
-        return b'-NAK {"delay": %d}' % int(self._delay_s * 1e9)
+        delay_s = self._delay_s if self.unsent is None else UNSENT_S
+        return b'-NAK {"delay": %d}' % int(delay_s * 1e9)
 
     def is_alive(self, now: float) -> bool:
         """Tell whether the message stays ours at `now`, on the monotonic clock."""

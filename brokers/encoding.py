@@ -30,7 +30,7 @@ class OrjsonEncoder(Encoder):
             raise TypeError(f"A message for {name} is not JSON: {error}") from error
 
     def decode(self, data: bytes) -> Any:
-        """Return the message's fields, or a result, which may be any value.
+        """Return the message's fields, or a result of any kind.
 
         Raises:
             DecodeError: The bytes are not JSON.

@@ -1,7 +1,8 @@
 """What a queue holds and how fast it moves, as the server sees all its workers."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -9,13 +10,14 @@ from typing import Any
 from brokers.errors import ApiError
 from brokers.letters import MESSAGE_NOT_FOUND
 from brokers.link import Link
+from brokers.shards import earlier_parts
+from brokers.stored import stored_by_subject
 from brokers.topology import (
     CONSUMER_NOT_FOUND,
     DEAD_STREAM,
     STREAM_NOT_FOUND,
     Route,
     Topology,
-    stored_by_subject,
 )
 
 #: Of more tenants than this only those with the most messages are asked their age.
@@ -97,7 +99,50 @@ class Figures:
     def of(self, queue: str, tenant_class: TenantClass | None = None) -> QueueFigures:
         """Return the queue's figures; all are 0 before its stream is made."""
         link, route = self._connected(), self._topology.route(queue)
-        return link.run(_look(link, route, tenant_class), timeout_s=30.0)
+        parts = self._topology.parts(queue)
+        work = _looks(link, route, parts, tenant_class)
+        return link.run(work, timeout_s=30.0)
+
+
+async def _looks(
+    link: Link,
+    route: Route,
+    parts: Sequence[Route],
+    tenant_class: TenantClass | None,
+) -> QueueFigures:
+    """Return what all the queue's streams hold together."""
+    parts = [*parts, *await earlier_parts(link, route)]
+    looks = [_look(link, part, tenant_class) for part in parts]
+    found = await asyncio.gather(*looks)
+    total = found[0]
+    for one in found[1:]:
+        total = _together(total, one)
+    return total
+
+
+def _together(one: QueueFigures, other: QueueFigures) -> QueueFigures:
+    """Return both; a tenant with messages in two streams counts twice."""
+    classes = dict(one.classes)
+    for name, more in other.classes.items():
+        known = classes.get(name, ClassFigures(0, 0, 0.0))
+        classes[name] = ClassFigures(
+            known.tenants + more.tenants,
+            known.stored + more.stored,
+            max(known.oldest_s, more.oldest_s),
+        )
+    return QueueFigures(
+        queue=one.queue,
+        ready=one.ready + other.ready,
+        in_flight=one.in_flight + other.in_flight,
+        redelivered=one.redelivered + other.redelivered,
+        delayed=one.delayed + other.delayed,
+        # All streams have the same stream of dead letters.
+        dead=one.dead,
+        tenants=one.tenants + other.tenants,
+        oldest_s=max(one.oldest_s, other.oldest_s),
+        settled=Counter(one.settled) + Counter(other.settled),
+        classes=classes,
+    )
 
 
 async def _look(

@@ -65,8 +65,9 @@ class InFlight:
         The verdict is the payload for the server; none tells it nothing.
         """
         if not delivery.settled:
-            delivery.settled = True
+            # In this order: an interrupt in between leaves it to be settled again.
             self._link.call(self._settle, delivery, verdict)
+            delivery.settled = True
 
     def _settle(self, delivery: Delivery, verdict: bytes | None) -> None:
         held = self._held[delivery.queue]
@@ -80,7 +81,9 @@ class InFlight:
 
     def _beat(self) -> None:
         now = time.monotonic()
-        for held in self._held.values():
+        # What is written while there is no server would only pile up.
+        beaten = self._held.values() if self._link.is_online else ()
+        for held in beaten:
             for delivery in held.values():
                 if delivery.is_alive(now):
                     self._link.send(delivery.reply, b"+WPI")

@@ -62,6 +62,9 @@ class Intake:
             if not self._came:
                 self.link.at_end(self._hand_over)
             self._came.append((delivery, message.data))
+        else:
+            # The one that is worked on settles the message; nobody settles this one.
+            delivery.settled = True
         return delivery
 
     def _hand_over(self) -> None:

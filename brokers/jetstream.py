@@ -7,13 +7,14 @@ declaration to be published to; streams and consumers are made at their first us
 
 import secrets
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any
 
 from dramatiq.broker import Consumer
 from dramatiq.common import q_name
-from dramatiq.errors import BrokerConnectionError, QueueNotFound
+from dramatiq.errors import QueueNotFound
 from dramatiq.message import Message, get_encoder
 from dramatiq.middleware import Middleware, default_middleware
 
@@ -28,6 +29,7 @@ from brokers.consumer import (
     opened,
 )
 from brokers.contents import Contents
+from brokers.crashes import Crashes
 from brokers.dead_letters import default_ttl_ms
 from brokers.delays import delayed
 from brokers.delivery import Delivery, current_delivery
@@ -42,13 +44,12 @@ from brokers.publishing import Outgoing, Publisher
 from brokers.pulls import Pulls
 from brokers.ring import Ring
 from brokers.servers import ServerOptions
+from brokers.shards import shard
 from brokers.tokens import plain_token
-from brokers.topology import Route, Settings, Topology
+from brokers.topology import IDLE_TENANT_S, Route, Settings, Topology
 from brokers.unique import UniqueJobs, is_duplicate
 from brokers.worker_hooks import WorkerHooks
 
-#: A message whose retry could not be stored comes again after this long.
-UNSENT_S = 1.0
 #: For how long a cancelled message is known to be so, by default: a day.
 KEEP_MARK_MS = 86_400_000
 
@@ -68,8 +69,10 @@ class JetStreamBroker(HookedBroker):
         replicas: On how many servers each stream is kept.
         ack_wait_ms: A message is delivered again when its worker gave no sign of
             life for this long.
-        max_deliveries: A message delivered more often becomes a dead letter; being
-            postponed or requeued counts too. None means never.
+        max_deliveries: A message becomes a dead letter when so many workers died
+            while they worked on it, the first not counted: no death leaves a trace
+            at a first delivery. Being postponed or requeued does not count. None
+            counts nothing, and leaves that to the application.
         dead_message_ttl: In milliseconds, how long dead letters are kept, where
             neither the message's nor its actor's option of this name says so. None:
             the environment's `dramatiq_dead_message_ttl`, or else seven days.
@@ -78,6 +81,8 @@ class JetStreamBroker(HookedBroker):
         nkey_seed: The seed of a user's NKey. A user and password or a token belong
             into the URL.
         duplicate_window_s: For how long the server knows a message id.
+        idle_tenant_s: A tenant's consumer is gone after this long without messages;
+            it is made again when some come.
         publish_timeout_s: How long to try to store messages without progress. A
             cluster that lost a node needs up to 20 s.
     """
@@ -97,6 +102,7 @@ class JetStreamBroker(HookedBroker):
         credentials: str | None = None,
         nkey_seed: str | None = None,
         duplicate_window_s: float = 600,
+        idle_tenant_s: float = IDLE_TENANT_S,
         publish_timeout_s: float = 30,
     ) -> None:
         given = [m() for m in default_middleware] if middleware is None else middleware
@@ -104,13 +110,14 @@ class JetStreamBroker(HookedBroker):
         options = ServerOptions(
             tuple(urls), f"dramatiq-{namespace}", tls, credentials, nkey_seed
         )
-        settings = Settings(namespace, replicas, ack_wait_ms / 1000, duplicate_window_s)
+        settings = Settings(
+            namespace, replicas, ack_wait_ms / 1000, duplicate_window_s, idle_tenant_s
+        )
         self._topology = Topology(settings, routes)
         self._connection = Connection(options)
         self._publisher = Publisher(self._connection, self._topology, publish_timeout_s)
         self._publish_timeout_s = publish_timeout_s
         self._contents = Contents(self._connected_link, self._topology)
-        self._max_deliveries = max_deliveries
         self._dead_message_ttl = (
             default_ttl_ms() if dead_message_ttl is None else dead_message_ttl
         )
@@ -121,7 +128,11 @@ class JetStreamBroker(HookedBroker):
         marks = self.bucket(f"{plain_token(namespace)}-cancelled")
         self._cancelling = Cancelling(marks, self._topology, linked, self._unique)
         # In front of all others, so that their hooks know the delivery.
-        own = [WorkerHooks(self._give_back), self._cancelling]
+        own: list[Middleware] = [WorkerHooks(self._give_back), self._cancelling]
+        self._crashes: Crashes | None = None
+        if max_deliveries is not None:
+            self._crashes = Crashes(self._publisher, linked, max_deliveries)
+            own.append(self._crashes)
         super().__init__([*own, *given])
         self.actor_options |= {"unique_for", "unique_key"}
 
@@ -160,9 +171,16 @@ class JetStreamBroker(HookedBroker):
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
         """Call the hooks in reverse order; what they raise is logged."""
-        if signal == "process_message" and (delivery := current_delivery()):
-            delivery.is_over = True
-        super().emit_after(signal, *args, **kwargs)
+        if signal != "process_message" or not (delivery := current_delivery()):
+            super().emit_after(signal, *args, **kwargs)
+            return
+        # Dramatiq calls them twice where they were interrupted.
+        delivery.is_over, delivery.unsent = True, None
+        try:
+            super().emit_after(signal, *args, **kwargs)
+        except BaseException as error:
+            delivery.unsent = error
+            raise
 
     def enqueue(
         self, message: Message[Any], *, delay: int | None = None
@@ -184,20 +202,18 @@ class JetStreamBroker(HookedBroker):
             BrokerConnectionError: It was not confirmed in time.
         """
         self.emit_before("enqueue", message, delay)
-        route = self._topology.route(q_name(message.queue_name))
-        token = secrets.token_hex(12)
-        lock = self._unique.lock(self, message, token)
-        outgoing = _outgoing(message, route, token)
-        if delay:
-            outgoing = delayed(outgoing, route, delay, message.message_id)
-        try:
+        with _kept_unless_stored():
+            parts = self._topology.parts(q_name(message.queue_name))
+            route = shard(parts, message.options)
+            token = secrets.token_hex(12)
+            lock = self._unique.lock(self, message, token)
+            outgoing = _outgoing(message, route, token)
+            if delay is not None and delay > 0:
+                outgoing = delayed(outgoing, route, delay, message.message_id)
             if lock is None:
                 self._publisher.store([outgoing])
             else:
                 self._unique.store(message, lock, outgoing)
-        except BrokerConnectionError:
-            _keep_current()
-            raise
         if lock is not None and is_duplicate(message):
             return message
         if not delay:
@@ -237,22 +253,25 @@ class JetStreamBroker(HookedBroker):
                 self.emit_before("enqueue", message, None)
         prefix = secrets.token_hex(12)
         ids = dedup_ids or [f"{prefix}.{n}" for n in range(len(messages))]
-        locks = self._unique.locks(self, messages, ids)
-        routes = {
-            name: self._topology.route(q_name(name))
-            for name in {message.queue_name for message in messages}
-        }
-        outgoing = [
-            _outgoing(message, routes[message.queue_name], one)
-            for message, one in zip(messages, ids, strict=True)
-        ]
-        if locks:
-            new = self._unique.store_many(messages, locks, outgoing, atomic=atomic)
-            messages = [one for one in messages if not is_duplicate(one)]
-        elif dedup_ids or atomic:
-            new = self._publisher.store(outgoing, atomic=atomic)
-        else:
-            store_fresh(self._publisher, outgoing)
+        with _kept_unless_stored():
+            locks = self._unique.locks(self, messages, ids)
+            parts = {
+                name: self._topology.parts(q_name(name))
+                for name in {message.queue_name for message in messages}
+            }
+            outgoing = [
+                _outgoing(
+                    message, shard(parts[message.queue_name], message.options), one
+                )
+                for message, one in zip(messages, ids, strict=True)
+            ]
+            if locks:
+                new = self._unique.store_many(messages, locks, outgoing, atomic=atomic)
+                messages = [one for one in messages if not is_duplicate(one)]
+            elif dedup_ids or atomic:
+                new = self._publisher.store(outgoing, atomic=atomic)
+            else:
+                store_fresh(self._publisher, outgoing)
         self._notice(messages)
         if is_heard:
             for message in messages:
@@ -291,7 +310,7 @@ class JetStreamBroker(HookedBroker):
             route,
             self._publisher,
             in_flight,
-            max_deliveries=self._max_deliveries,
+            crashes=self._crashes,
             ttl_ms=self._dead_ttl_ms,
             ended=self._unique.release,
         )
@@ -423,16 +442,21 @@ class JetStreamBroker(HookedBroker):
                 link.call(ring.notice, frozenset(some))
 
 
-def _keep_current() -> None:
-    """Have the message delivered again whose follow-up could not be stored.
+@contextmanager
+def _kept_unless_stored() -> Iterator[None]:
+    """Keep the message whose follow-up cannot be stored.
 
     A retry, a callback or the next step of a pipeline is enqueued by a hook after the
     actor. Dramatiq swallows the hook's error and acknowledges the message, which
     would lose both.
     """
-    delivery = current_delivery()
-    if delivery is not None and delivery.is_over:
-        delivery.postpone(UNSENT_S)
+    try:
+        yield
+    except BaseException as error:
+        delivery = current_delivery()
+        if delivery is not None and delivery.is_over:
+            delivery.unsent = error
+        raise
 
 
 def _outgoing(message: Message[Any], route: Route, unique: str) -> Outgoing:

@@ -1,4 +1,4 @@
-"""One connection to NATS: its event loop, its thread, and what waits to be written.
+"""One connection to NATS: its event loop, its thread, and who listens to what.
 
 A process has one connection, one event loop and one thread for it. Threads hand work
 over through deques, and wake the loop once for all that has gathered, because a wake-up
@@ -24,6 +24,7 @@ import nats.errors
 
 from brokers.errors import ApiError, UnavailableError
 from brokers.logins import refusal, silence
+from brokers.outbox import Outbox
 from brokers.servers import BACKOFF_S, NextServer, ServerOptions
 from brokers.wire import Handler, Incoming, WireClient, frame
 
@@ -31,12 +32,8 @@ T = TypeVar("T")
 
 #: How long a request to JetStream's API may take.
 API_TIMEOUT_S = 5.0
-#: How often whoever waits for a server looks whether it refuses us.
-REFUSED_S = 0.05
 #: How long to wait for what is on its way to a subject that is given up.
 DRAIN_S = 2.0
-#: So much is written at once, before the socket is asked whether it takes more.
-WRITE_BYTES = 1024 * 1024
 _log = logging.getLogger(__name__)
 
 
@@ -54,21 +51,16 @@ class Watcher(Protocol):
 
 
 class Link:
-    """A running connection: its loop, its thread, and what waits to be written."""
+    """A running connection: its loop and its thread."""
 
     def __init__(self, options: ServerOptions) -> None:
         self._options = options
         self._selector = selectors.DefaultSelector()
         self.loop = asyncio.SelectorEventLoop(self._selector)
         self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
-        self._frames: deque[bytes] = deque()
         self._awake = False
-        self._connected = threading.Event()
         self._online = asyncio.Event()
-        self._writable = asyncio.Event()
-        self._written = asyncio.Event()
-        self._is_ending = False
-        self._ends: dict[Callable[[], None], None] = {}
+        self._outbox = Outbox(self.loop, self._online)
         self._gone = asyncio.Event()
         # nats-py's client, from the first connection on.
         self._client: Any = None
@@ -90,7 +82,12 @@ class Link:
     # Called from any thread.
 
     def call(self, function: Callable[..., object], *args: object) -> None:
-        """Have the loop call the function soon, in order; return at once."""
+        """Have the loop call the function soon, in order; return at once.
+
+        Once the connection was closed it is not called.
+        """
+        if self._closing:
+            return
         self._calls.append((function, args))
         if not self._awake:
             self._awake = True
@@ -119,16 +116,18 @@ class Link:
             UnavailableError: It was not there in time, or it refuses us.
         """
         deadline = time.monotonic() + timeout_s
-        while not self._connected.wait(REFUSED_S):
+        # No threading.Event: an interrupt inside of its wait may leave its lock held.
+        while not self._online.is_set():
             # Whoever was let in before may be so again; a wrong login stays wrong.
             refused = self._client is None and refusal(self._last_error)
             if refused or time.monotonic() > deadline:
                 raise UnavailableError(silence(self._last_error))
+            time.sleep(0.005)
 
     @property
     def is_online(self) -> bool:
         """Tell whether the server is there, as far as we know."""
-        return self._connected.is_set()
+        return self._online.is_set()
 
     @property
     def max_payload_bytes(self) -> int:
@@ -163,18 +162,15 @@ class Link:
         Raises:
             ValueError: A header has a line break in it.
         """
-        self._frames.append(frame(subject, payload, reply, headers))
-        self._end_turn_soon()
+        self._outbox.add(frame(subject, payload, reply, headers))
 
     def send_frames(self, frames: bytes) -> None:
         """Write what `frame` composed, as `send` does."""
-        self._frames.append(frames)
-        self._end_turn_soon()
+        self._outbox.add(frames)
 
     def at_end(self, callback: Callable[[], None]) -> None:
         """Call back once when what came with this read, or this call, is handled."""
-        self._ends[callback] = None
-        self._end_turn_soon()
+        self._outbox.at_end(callback)
 
     def on_replies(self, handler: Callable[[str, Incoming], None]) -> str:
         """Return a fresh reply subject.
@@ -278,18 +274,13 @@ class Link:
 
     async def flush(self) -> None:
         """Return once the server has read all that waited to be written."""
-        if self._frames:
-            self._written.clear()
-            async with asyncio.timeout(2):
-                await self._written.wait()
-        if self._online.is_set():
-            await self._client.flush(timeout=2)
+        await self._outbox.flush()
 
     # The rest is the loop's own.
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        for work in (self._keep_connected(), self._write(), self._tick()):
+        for work in (self._keep_connected(), self._outbox.write_on(), self._tick()):
             self._spawn(work)
         self.loop.run_forever()
         self.loop.close()
@@ -316,51 +307,15 @@ class Link:
             # One bad call, which the loop logs, must not take the others with it.
             if calls:
                 self.loop.call_soon(self._wake)
-            self._end_turn()
-
-    def _end_turn_soon(self) -> None:
-        if not self._is_ending:
-            self._is_ending = True
-            self.loop.call_soon(self._end_turn)
-
-    def _end_turn(self) -> None:
-        """Do once what many messages or calls have asked for; then write it all."""
-        self._is_ending = False
-        while self._ends:
-            self._ends.popitem()[0]()
-        if self._frames and self._online.is_set():
-            self._write_some()
-
-    def _write_some(self) -> None:
-        """Write what waits, up to a size; the rest when the socket takes it."""
-        frames = self._frames
-        some, size = [], 0
-        while frames and size < WRITE_BYTES:
-            some.append(frames.popleft())
-            size += len(some[-1])
-        self._client.write(b"".join(some))
-        if frames:
-            self._writable.set()
-        else:
-            self._written.set()
-
-    async def _write(self) -> None:
-        """Write on when there was too much to be written at once."""
-        while True:
-            await self._writable.wait()
-            await self._online.wait()
-            self._writable.clear()
-            try:
-                await self._client.drained()
-            except (nats.errors.Error, OSError):
-                _log.warning("The connection to NATS broke while it was written to.")
-            self._end_turn()
+            self._outbox.end()
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(1.0)
             if self._online.is_set():
                 self._client.cut_if_stuck()
+            # An interrupted thread may have left work without waking us.
+            self._wake()
             for watcher in list(self._watchers):
                 watcher.on_tick()
 
@@ -369,7 +324,7 @@ class Link:
             self._gone.clear()
             try:
                 client = WireClient()
-                client.when_read(self._end_turn)
+                client.when_read(self._outbox.end)
                 await client.connect(
                     **self._options.for_client(),
                     reconnect_to_server_handler=self._next_server,
@@ -382,7 +337,7 @@ class Link:
                 await self._on_error(error)
                 await asyncio.sleep(BACKOFF_S[1])
                 continue
-            self._client = client
+            self._client = self._outbox.client = client
             await self._subscribe(self._inbox, f"{self._inbox}>", self._on_reply)
             for inbox, listener in list(self._inboxes.items()):
                 await self._subscribe(inbox, *listener)
@@ -400,14 +355,12 @@ class Link:
     async def _on_connected(self) -> None:
         self._next_server.connected(self._client.connected_url)
         self._online.set()
-        self._connected.set()
-        self._end_turn_soon()
+        self._outbox.end_soon()
         for watcher in list(self._watchers):
             watcher.on_connected()
 
     async def _on_disconnected(self) -> None:
         self._online.clear()
-        self._connected.clear()
         for watcher in list(self._watchers):
             watcher.on_disconnected()
 

@@ -1,11 +1,8 @@
 """A killed server costs time, never a message."""
 
-import threading
-
 import dramatiq
 import pytest
 from dramatiq import Message
-from dramatiq.middleware import Retries
 
 from brokers import JetStreamBroker, Route
 from tests.integration.brokers.conftest import Server, until
@@ -41,32 +38,6 @@ def test_all_that_was_acknowledged_survives_the_servers_death(mortal, work):
 
     until(lambda: done >= set(stored))
     broker.join("default", timeout=10_000)
-    broker.close()
-
-
-def test_a_retry_that_cannot_be_stored_is_not_lost(mortal, work):
-    """Dramatiq swallows the failed retry and acknowledges the message."""
-    retries = Retries(max_retries=5, min_backoff=1, max_backoff=1)
-    broker = JetStreamBroker(mortal.url, middleware=[retries], publish_timeout_s=0.3)
-    runs = []
-
-    @dramatiq.actor(actor_name="note", broker=broker)
-    def note():
-        runs.append(1)
-        if len(runs) == 1:
-            mortal.kill()
-            raise ValueError
-
-    work(broker)
-    broker.enqueue(Message("default", "note", (), {}, {}))
-    until(lambda: runs and mortal.process.returncode is not None)
-
-    # Long enough for the retry to fail.
-    threading.Event().wait(1.5)
-    mortal.start()
-
-    until(lambda: len(runs) == 2)
-    broker.join("default", timeout=5000)
     broker.close()
 
 

@@ -8,7 +8,7 @@ import time
 import dramatiq
 import pytest
 from dramatiq import Message
-from dramatiq.middleware import Middleware, Retries, TimeLimitExceeded
+from dramatiq.middleware import Retries
 
 from brokers import Route, current_delivery
 from tests.integration.brokers.conftest import until
@@ -92,38 +92,6 @@ def test_a_message_left_alone_comes_again_after_the_ack_wait(quick, work):
     assert times[1] - times[0] >= 0.9
 
 
-def test_heartbeats_keep_a_long_job_and_those_behind_it(make_broker, work):
-    """Two workers: what one has in its hands never comes to the other."""
-    runs = []
-    brokers = [make_broker(namespace="long", ack_wait_ms=1000) for _ in range(2)]
-    for broker in brokers:
-        taking(broker, runs, lambda: threading.Event().wait(1.8))
-    for _ in range(4):
-        send(broker)
-
-    for broker in brokers:
-        work(broker, threads=1)
-
-    broker.join("default", timeout=12_000)
-    assert len(runs) == 4
-
-
-def test_heartbeats_go_on_while_a_worker_stops(make_broker, work):
-    runs = []
-    first, second = (make_broker(namespace="stop", ack_wait_ms=1000) for _ in range(2))
-    taking(first, runs, lambda: threading.Event().wait(2.5))
-    taking(second, runs, lambda: None)
-    worker = work(first, threads=1)
-    send(first)
-    until(lambda: runs)
-
-    work(second)
-    worker.stop()
-
-    second.join("default", timeout=3000)
-    assert len(runs) == 1
-
-
 def test_a_job_that_does_not_move_is_given_to_another(make_broker, work):
     """On a route with patience the heartbeats end when the job stops moving."""
     route = Route("slow", "patience", "patience.slow", job_patience_s=0.3)
@@ -179,74 +147,3 @@ def test_a_failed_message_becomes_a_dead_letter_with_its_reason(make_broker, wor
     assert 'Dead-Error: "ValueError: first\\nsecond"' in headers
     assert "Dead-Traceback" in headers
     assert body["actor_name"] == "work"
-
-
-def test_an_undecodable_message_becomes_a_dead_letter(broker, work):
-    runs = []
-    dramatiq.actor(lambda: runs.append(1), actor_name="work", broker=broker)
-    broker.flush("default")
-    send(broker)
-    stream = broker._topology.route("default").subject
-    link = broker._connection.link()
-    for body in (b"\xff", b"[]", b'{"args": 1}'):
-        link.run(link.request(stream, body))
-
-    work(broker)
-    send(broker)
-
-    broker.join("default", timeout=5000)
-    assert runs == [1, 1]
-    assert broker.get_queue_message_counts("default")[2] == 3
-
-
-def test_a_message_delivered_too_often_becomes_a_dead_letter(make_broker, work):
-    broker = make_broker(max_deliveries=2)
-    broker.flush("default")
-
-    @dramatiq.actor(actor_name="work", broker=broker)
-    def actor():
-        current_delivery().postpone(0)
-
-    work(broker)
-    send(broker)
-
-    until(lambda: broker.get_queue_message_counts("default")[2] == 1)
-    assert broker.stored("default") == {"": 0}
-
-
-def test_a_stopped_worker_gives_back_what_it_has_not_begun(broker, work):
-    began = []
-
-    @dramatiq.actor(actor_name="work", broker=broker)
-    def actor():
-        began.append(1)
-        threading.Event().wait(0.3)
-
-    worker = work(broker, threads=1)
-    for _ in range(2):
-        send(broker)
-    until(lambda: began)
-    worker.stop()
-
-    assert broker.stored("default") == {"": 1}
-    work(broker)
-    broker.join("default", timeout=5000)
-
-
-def test_a_thread_survives_what_is_raised_outside_its_actor(make_broker, work):
-    class Striking(Middleware):
-        def after_process_message(self, broker, message, **_):
-            if message.options.get("strike"):
-                raise TimeLimitExceeded
-
-    broker = make_broker(middleware=[Striking()])
-    runs = []
-    dramatiq.actor(lambda: runs.append(1), actor_name="work", broker=broker)
-    worker = work(broker, threads=2)
-
-    for _ in range(3):
-        send(broker, strike=True)
-    send(broker)
-
-    until(lambda: len(runs) == 4)
-    assert all(thread.is_alive() for thread in worker.workers)

@@ -1,13 +1,12 @@
 """Names, encodings and values of the broker that need no server."""
 
 import queue
-import sys
 from types import SimpleNamespace
 
 import orjson
 import pytest
 from dramatiq.errors import DecodeError
-from dramatiq.middleware import Middleware, SkipMessage
+from dramatiq.middleware import Middleware
 
 from brokers import JetStreamBroker, Route
 from brokers.delivery import Choice, Delivery
@@ -138,22 +137,3 @@ def test_hooks_are_called_in_dramatiqs_order():
     assert called == ["before one", "before two", "after two", "after one"]
     assert broker.get_declared_queues() == {"q"}
     assert broker.get_declared_delay_queues() == set()
-
-
-def test_a_middleware_may_stop_a_message():
-    class Stopping(Middleware):
-        def before_enqueue(self, broker, message, delay):
-            raise SkipMessage
-
-    broker = JetStreamBroker(middleware=[Stopping()])
-
-    with pytest.raises(SkipMessage):
-        broker.enqueue(to_message(ExpandBatch("b")))
-
-
-def test_a_broker_connects_only_when_it_is_used():
-    before = sys._current_frames().keys()
-
-    JetStreamBroker("nats://127.0.0.1:1").declare_queue("q")
-
-    assert sys._current_frames().keys() == before
