@@ -1,17 +1,21 @@
 """The API that tenants use: make batches, upload recipients, send, look."""
 
+from functools import partial
+
 from flask import Flask
 
 from models.database import Database
+from models.unsubscribe import Unsubscribing
 from settings import Settings, load
 from web_app import probes, problems
-from web_app.api import batches, control, recipients, send_configs, stats
+from web_app.api import attachments, batches, control, recipients, send_configs, stats
 from web_app.neighbours import neighbours as all_neighbours
 from web_app.services import Neighbours, Services
 
 _RESOURCES = (
     probes.probes,
     send_configs.send_configs,
+    attachments.attachments,
     batches.batches,
     recipients.recipients,
     control.control,
@@ -43,6 +47,13 @@ def create_app(
         credentials_key=settings.credentials_key.get_secret_value(),
         largest_chunk=settings.chunk_size,
         max_upload_bytes=settings.max_upload_bytes,
+        max_attachment_bytes=settings.max_attachment_bytes,
+        managed=settings.managed_settings(),
+        unsubscribing=partial(
+            Unsubscribing.now,
+            settings.public_url,
+            settings.unsubscribe_keys.get_secret_value(),
+        ),
     )
     problems.register(app)
     for resource in _RESOURCES:

@@ -8,6 +8,7 @@ from uuid import UUID
 from flask import current_app
 
 from models.database import Database
+from models.unsubscribe import Unsubscribing
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,12 @@ class Services:
     Attributes:
         database: Where batches live.
         neighbours: What shows live counts and statistics.
-        credentials_key: The key that credentials are sealed with, or `""`.
+        credentials_key: The keys that credentials are sealed with, or `""`.
+        managed: The providers at which the platform has an account, and the settings
+            that its configs cannot choose.
+        unsubscribing: How links to unsubscribe by are made; raises
+            `InvalidInputError` where the server has no key for them.
+        max_attachment_bytes: What the files of one message may take together.
         largest_chunk: Recipients in the largest chunk that a batch is cut into.
         max_upload_bytes: The largest body of an upload.
     """
@@ -43,9 +49,12 @@ class Services:
 
     database: Database
     neighbours: Neighbours
-    credentials_key: str
+    credentials_key: str = field(repr=False)
     largest_chunk: int
     max_upload_bytes: int
+    max_attachment_bytes: int
+    managed: Mapping[str, Mapping[str, str]]
+    unsubscribing: Callable[[], Unsubscribing]
 
 
 def services() -> Services:
