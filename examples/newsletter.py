@@ -137,7 +137,9 @@ def send_issue() -> list[str]:
     readers.run()
     password = reset_password.send(READERS[-1])
 
-    broker.enqueue_many([record_opens.message(one) for one in [*READERS, "nobody"]])
+    # Its messages have one address each, its function gets a list of messages.
+    opens = [(one,) for one in [*READERS, "nobody"]]
+    broker.enqueue_many([record_opens.message_with_options(args=one) for one in opens])
     broker.enqueue_many([tell_the_partner.message(one) for one in READERS[:8]])
     reports = [count_readers.send(ISSUE) for _ in range(3)]
 
