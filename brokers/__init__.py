@@ -1,5 +1,6 @@
 """A Dramatiq broker over NATS JetStream; knows nothing of batches."""
 
+from brokers.batching import BatchedMessage
 from brokers.cancelling import Cancellation
 from brokers.dead_letters import DeadLetter
 from brokers.delivery import Delivery, current_delivery
@@ -12,6 +13,7 @@ from brokers.topology import Route
 from brokers.unique import is_duplicate
 
 __all__ = [
+    "BatchedMessage",
     "Cancellation",
     "DeadLetter",
     "DeadLetters",

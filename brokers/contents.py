@@ -47,11 +47,11 @@ class Contents:
         """
         route = self._topology.route(queue_name)
         counts: dict[str, int] = {} if route.by_tenant else {"": 0}
-        parts = self._parts(route)
-        looks = [(part.stream, part.filter()) for part in parts]
-        for part, (found, _) in zip(parts, self._count(looks), strict=True):
+        units = _units(self._parts(route))
+        looks = [(one.stream, one.filter()) for one in units]
+        for one, (found, _) in zip(units, self._count(looks), strict=True):
             for subject, count in found.items():
-                tenant = part.tenant_of(subject)
+                tenant = one.tenant_of(subject)
                 counts[tenant] = counts.get(tenant, 0) + count
         return counts
 
@@ -67,7 +67,7 @@ class Contents:
         route, link = self._topology.route(queue_name), self._connected()
         parts = self._parts(route)
         for stream, subject in (
-            *((part.stream, part.filter()) for part in parts),
+            *((one.stream, one.filter()) for one in _units(parts)),
             *((part.stream, part.all_delayed) for part in parts),
             *((part.stream, f"{part.locks}.>") for part in parts),
             (DEAD_STREAM, route.dead),
@@ -110,6 +110,9 @@ class Contents:
         return not any(found) and self._handed_out(route) == before
 
     def _handed_out(self, route: Route) -> int:
+        return sum(self._handed_out_of(one) for one in route.classes)
+
+    def _handed_out_of(self, route: Route) -> int:
         link = self._connected()
         name = f"{route.stream}.{route.consumer_name()}"
         try:
@@ -124,12 +127,12 @@ class Contents:
         """Return the ready and the delayed messages, and if both at one moment."""
         parts = self._parts(route)
         later = [(part.stream, part.all_delayed) for part in parts]
-        now = [(part.stream, part.filter()) for part in parts]
+        now = [(one.stream, one.filter()) for one in _units(parts)]
         # Each delayed message has a subject of its own.
         waiting = self._ask(0, count_subjects, later)
         ready = self._count(now)
         # Whatever moved between the two looks was published anew.
-        at_once = [last for _, last in waiting] == [last for _, last in ready]
+        at_once = _lasts(later, waiting) == _lasts(now, ready)
         return (
             sum(sum(subjects.values()) for subjects, _ in ready),
             sum(count for count, _ in waiting),
@@ -163,3 +166,16 @@ class Contents:
             return await asyncio.gather(*(answer(*place) for place in places))
 
         return link.run(answers(), timeout_s=30.0)
+
+
+def _units(parts: list[Route]) -> list[Route]:
+    """Return the priority classes of all parts."""
+    return [one for part in parts for one in part.classes]
+
+
+def _lasts(
+    places: list[tuple[str, str]], answers: list[tuple[Any, int]]
+) -> set[tuple[str, int]]:
+    """Return the last sequences of each stream, one where nothing came meanwhile."""
+    asked = zip(places, answers, strict=True)
+    return {(stream, last) for (stream, _), (_, last) in asked}

@@ -9,6 +9,7 @@ import threading
 import time
 from enum import Enum, auto
 
+from dramatiq.broker import MessageProxy
 from dramatiq.errors import BrokerConnectionError
 
 
@@ -146,3 +147,9 @@ def current_delivery() -> Delivery | None:
 def set_current(delivery: Delivery | None) -> None:
     """Note what this thread works on from now on."""
     _here.delivery = delivery
+
+
+def delivery_of(message: MessageProxy) -> Delivery | None:
+    """Return the message's delivery; none where another broker delivered it."""
+    delivery = getattr(message, "delivery", None)
+    return delivery if isinstance(delivery, Delivery) else None

@@ -149,12 +149,12 @@ async def _look(
     link: Link, route: Route, tenant_class: TenantClass | None
 ) -> QueueFigures:
     stored, dead, delayed, consumers = await asyncio.gather(
-        _stored(link, route.stream, route.filter()),
+        _ready(link, route),
         _stored(link, DEAD_STREAM, route.dead),
         _delayed(link, route),
         _consumers(link, route),
     )
-    oldest_s = await _oldest_s(link, route, route.filter()) if stored else 0.0
+    oldest_s = await _oldest_of_all_s(link, route) if stored else 0.0
     by_tenant: dict[str, int] = {}
     if route.by_tenant:
         for subject, count in stored.items():
@@ -201,6 +201,14 @@ async def _classes(
     return found
 
 
+async def _ready(link: Link, route: Route) -> dict[str, int]:
+    """Return the messages of all priority classes by subject."""
+    found: dict[str, int] = {}
+    for one in route.classes:
+        found |= await _stored(link, one.stream, one.filter())
+    return found
+
+
 async def _stored(link: Link, stream: str, subjects: str) -> dict[str, int]:
     try:
         return (await stored_by_subject(link, stream, subjects))[0]
@@ -219,9 +227,11 @@ async def _delayed(link: Link, route: Route) -> int:
 
 async def _consumers(link: Link, route: Route) -> list[dict[str, Any]]:
     if not route.by_tenant:
-        path = f"CONSUMER.INFO.{route.stream}.{route.consumer_name()}"
-        answer = await _asked(link, path)
-        return [answer] if answer else []
+        infos = [
+            await _asked(link, f"CONSUMER.INFO.{one.stream}.{one.consumer_name()}")
+            for one in route.classes
+        ]
+        return [info for info in infos if info]
     found: list[dict[str, Any]] = []
     offset, total = 0, 1
     while offset < total:
@@ -241,6 +251,11 @@ def _serves(consumer: dict[str, Any], route: Route) -> bool:
     return len(pattern) == len(tokens) and all(
         ours in ("*", theirs) for ours, theirs in zip(pattern, tokens, strict=True)
     )
+
+
+async def _oldest_of_all_s(link: Link, route: Route) -> float:
+    """Return the age of the first message of any priority class."""
+    return max([await _oldest_s(link, one, one.filter()) for one in route.classes])
 
 
 async def _oldest_s(link: Link, route: Route, subjects: str) -> float:

@@ -40,6 +40,13 @@ class Intake:
     limit: int
     _came: list[tuple[Delivery, bytes]] = field(default_factory=list, init=False)
 
+    def free(self, asked: int) -> int:
+        """Return how many more messages may be in our hands; 0 or less where none.
+
+        Without those that are worked off in no time.
+        """
+        return self.limit - self.in_flight.held(self.route.queue) - asked
+
     def room(self, asked: int) -> int:
         """Return how many messages may be asked for now; 0 where it is not worth it.
 

@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any
 
+from dramatiq.actor import Actor
 from dramatiq.broker import Consumer
 from dramatiq.common import q_name
 from dramatiq.errors import QueueNotFound
-from dramatiq.message import Message, get_encoder
+from dramatiq.message import Message
 from dramatiq.middleware import Middleware, default_middleware
 
+from brokers.batching import Batching, BatchingConsumer, Gathering
 from brokers.bulk import store_fresh
 from brokers.cancelling import Cancellation, Cancelling
 from brokers.connection import Connection
@@ -40,11 +42,12 @@ from brokers.intake import Buffer, Intake, Source
 from brokers.kv import Bucket
 from brokers.letters import DeadLetters
 from brokers.link import Link
-from brokers.publishing import Outgoing, Publisher
-from brokers.pulls import Pulls
-from brokers.ring import Ring
+from brokers.priorities import class_of
+from brokers.publishing import Publisher
+from brokers.sending import outgoing
 from brokers.servers import ServerOptions
 from brokers.shards import shard
+from brokers.sources import source_for
 from brokers.tokens import plain_token
 from brokers.topology import IDLE_TENANT_S, Route, Settings, Topology
 from brokers.unique import UniqueJobs, is_duplicate
@@ -85,6 +88,9 @@ class JetStreamBroker(HookedBroker):
             it is made again when some come.
         publish_timeout_s: How long to try to store messages without progress. A
             cluster that lost a node needs up to 20 s.
+        max_priority: Messages of queues without a route may have a `broker_priority`
+            from 0 to this, 1 to 9; all processes need the same. None means that the
+            option is not looked at.
     """
 
     def __init__(
@@ -104,6 +110,7 @@ class JetStreamBroker(HookedBroker):
         duplicate_window_s: float = 600,
         idle_tenant_s: float = IDLE_TENANT_S,
         publish_timeout_s: float = 30,
+        max_priority: int | None = None,
     ) -> None:
         given = [m() for m in default_middleware] if middleware is None else middleware
         urls = servers.split(",") if isinstance(servers, str) else servers
@@ -111,7 +118,12 @@ class JetStreamBroker(HookedBroker):
             tuple(urls), f"dramatiq-{namespace}", tls, credentials, nkey_seed
         )
         settings = Settings(
-            namespace, replicas, ack_wait_ms / 1000, duplicate_window_s, idle_tenant_s
+            namespace,
+            replicas,
+            ack_wait_ms / 1000,
+            duplicate_window_s,
+            idle_tenant_s=idle_tenant_s,
+            max_priority=max_priority,
         )
         self._topology = Topology(settings, routes)
         self._connection = Connection(options)
@@ -128,7 +140,9 @@ class JetStreamBroker(HookedBroker):
         marks = self.bucket(f"{plain_token(namespace)}-cancelled")
         self._cancelling = Cancelling(marks, self._topology, linked, self._unique)
         # In front of all others, so that their hooks know the delivery.
-        own: list[Middleware] = [WorkerHooks(self._give_back), self._cancelling]
+        self._batching = Batching()
+        hooks = WorkerHooks(self._give_back, self._batching)
+        own: list[Middleware] = [hooks, self._cancelling]
         self._crashes: Crashes | None = None
         if max_deliveries is not None:
             self._crashes = Crashes(self._publisher, linked, max_deliveries)
@@ -160,6 +174,15 @@ class JetStreamBroker(HookedBroker):
         A second time does nothing; using the broker afterwards connects again.
         """
         self._connection.close()
+
+    def declare_actor(self, actor: Actor[Any, Any]) -> None:
+        """Note that workers have the actor; the same name again replaces it.
+
+        Raises:
+            ValueError: Its options make no sense to the broker.
+        """
+        self._batching.note(actor)
+        super().declare_actor(actor)
 
     def declare_queue(self, queue_name: str) -> None:
         """Note that workers consume the queue; a second time does nothing."""
@@ -198,22 +221,23 @@ class JetStreamBroker(HookedBroker):
 
         Raises:
             MessageTooLarge: The server would not take it; nothing was sent.
-            ValueError: The queue's route needs an option that the message lacks.
+            ValueError: The queue's route needs an option that the message lacks, or
+                has no such priority.
             BrokerConnectionError: It was not confirmed in time.
         """
         self.emit_before("enqueue", message, delay)
         with _kept_unless_stored():
             parts = self._topology.parts(q_name(message.queue_name))
-            route = shard(parts, message.options)
+            route = self._part(message, parts)
             token = secrets.token_hex(12)
             lock = self._unique.lock(self, message, token)
-            outgoing = _outgoing(message, route, token)
+            prepared = outgoing(message, route, token)
             if delay is not None and delay > 0:
-                outgoing = delayed(outgoing, route, delay, message.message_id)
+                prepared = delayed(prepared, route, delay, message.message_id)
             if lock is None:
-                self._publisher.store([outgoing])
+                self._publisher.store([prepared])
             else:
-                self._unique.store(message, lock, outgoing)
+                self._unique.store(message, lock, prepared)
         if lock is not None and is_duplicate(message):
             return message
         if not delay:
@@ -242,8 +266,9 @@ class JetStreamBroker(HookedBroker):
 
         Raises:
             MessageTooLarge: The server would not take one; nothing was sent.
-            ValueError: A route needs an option that a message lacks, or a unique
-                message is to be stored with a page.
+            ValueError: A route needs an option that a message lacks, or has no such
+                priority, or a unique message is to be stored with a page; nothing
+                was sent.
             BrokerConnectionError: Some were not confirmed in time; the same call
                 with the same ids may be repeated.
         """
@@ -259,19 +284,17 @@ class JetStreamBroker(HookedBroker):
                 name: self._topology.parts(q_name(name))
                 for name in {message.queue_name for message in messages}
             }
-            outgoing = [
-                _outgoing(
-                    message, shard(parts[message.queue_name], message.options), one
-                )
+            prepared = [
+                outgoing(message, self._part(message, parts[message.queue_name]), one)
                 for message, one in zip(messages, ids, strict=True)
             ]
             if locks:
-                new = self._unique.store_many(messages, locks, outgoing, atomic=atomic)
+                new = self._unique.store_many(messages, locks, prepared, atomic=atomic)
                 messages = [one for one in messages if not is_duplicate(one)]
             elif dedup_ids or atomic:
-                new = self._publisher.store(outgoing, atomic=atomic)
+                new = self._publisher.store(prepared, atomic=atomic)
             else:
-                store_fresh(self._publisher, outgoing)
+                store_fresh(self._publisher, prepared)
         self._notice(messages)
         if is_heard:
             for message in messages:
@@ -287,7 +310,8 @@ class JetStreamBroker(HookedBroker):
         Args:
             queue_name: A declared queue.
             prefetch: At most so many messages are handed out and not settled; those
-                of an earlier consumer of the queue count.
+                of an earlier consumer of the queue count. Batched actors raise it,
+                so that their batches can fill, and priorities by one for each class.
             timeout: In milliseconds, how long the iterator waits for a message.
 
         Raises:
@@ -299,10 +323,12 @@ class JetStreamBroker(HookedBroker):
         link = self._connected_link()
         self._cancelling.load(link)
         route, in_flight = self._topology.route(queue_name), self._held(link)
-        limit = min(prefetch, route.max_in_flight or prefetch)
+        limit = max(prefetch, self._batching.places(queue_name))
+        limit += route.max_priority or 0
+        limit = min(limit, route.max_in_flight or limit)
         buffer: Buffer = SimpleQueue()
         intake = Intake(link, self._topology, route, in_flight, buffer, limit)
-        source: Source = Ring(intake) if route.by_tenant else Pulls(intake)
+        source = source_for(intake)
         opened(link, source)
         if route.by_tenant:
             self._rings[queue_name] = (link, source)
@@ -314,7 +340,10 @@ class JetStreamBroker(HookedBroker):
             ttl_ms=self._dead_ttl_ms,
             ended=self._unique.release,
         )
-        return JetStreamConsumer(link, source, buffer, settling, timeout / 1000)
+        parts = (link, source, buffer, settling, timeout / 1000)
+        if rules := self._batching.of_queue(queue_name):
+            return BatchingConsumer(*parts, gathering=Gathering(rules, limit))
+        return JetStreamConsumer(*parts)
 
     def stored(self, queue_name: str) -> dict[str, int]:
         """Return how many messages are stored by tenant, in flight or not.
@@ -410,6 +439,10 @@ class JetStreamBroker(HookedBroker):
             found = actor.options.get("dead_message_ttl")
         return self._dead_message_ttl if found is None else int(found)
 
+    def _part(self, message: Message[Any], parts: tuple[Route, ...]) -> Route:
+        """Return where the message belongs: its shard, or its priority class."""
+        return class_of(message, shard(parts, message.options), self.actors)
+
     def _connected_link(self) -> Link:
         link = self._connection.link()
         link.wait_until_connected(self._publish_timeout_s)
@@ -457,20 +490,3 @@ def _kept_unless_stored() -> Iterator[None]:
         if delivery is not None and delivery.is_over:
             delivery.unsent = error
         raise
-
-
-def _outgoing(message: Message[Any], route: Route, unique: str) -> Outgoing:
-    # Encoded after the hooks: they may have changed the options.
-    return Outgoing(
-        route.stream,
-        route.target(message.options),
-        _encoded(message),
-        {"Nats-Msg-Id": unique},
-    )
-
-
-def _encoded(message: Message[Any]) -> bytes:
-    # What its own method does, without looking at each field.
-    if type(message) is Message:
-        return get_encoder().encode(vars(message))
-    return message.encode()

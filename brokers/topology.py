@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from brokers.errors import ApiError, RefusedError
@@ -27,6 +28,8 @@ IDLE_TENANT_S = 3600
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+")
 _FIELD = re.compile(r"\{(\w+)\}")
+#: The highest priority that there is.
+MAX_PRIORITY = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +56,16 @@ class Route:
             worker; none trusts it as long as its process lives.
         consumer_filter: What is consumed, where that is more than `subject`.
         publish_subject: What is published to, where that is less than `subject`.
+        max_priority: Messages have classes from 0 to this, at most 9, the higher ones
+            first; none means one class. Only for a queue of one subject.
         tenants: Says what a tenant is given, and is asked anew every few seconds;
             none treats all alike.
         shards: Over how many streams the tenants are spread. All that publish or
             consume must be given the same number.
 
     Raises:
-        ValueError: There are shards and no tenants, or fewer than one.
+        ValueError: There are shards and no tenants, or fewer than one; or classes
+            where they cannot be.
     """
 
     queue: str
@@ -72,9 +78,10 @@ class Route:
     publish_subject: str = ""
     tenants: Policy | None = None
     shards: int = 1
+    max_priority: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be spread."""
+        """Refuse what cannot be spread, and classes where they cannot be."""
         if self.shards < 1:
             raise ValueError(f"Queue {self.queue} needs a shard, not {self.shards}.")
         if not self.by_tenant and (self.shards > 1 or self.tenants):
@@ -82,6 +89,16 @@ class Route:
                 f"Queue {self.queue} has no {{tenant}} in its subject, so that it can "
                 "have neither shards nor a policy."
             )
+        if self.max_priority is not None:
+            self._check_classes(self.max_priority)
+
+    def _check_classes(self, highest: int) -> None:
+        _check_priority(highest)
+        others = self.consumer_filter or self.publish_subject
+        if others or set(self.subject) & set("*>{"):
+            raise ValueError(f"Queue {self.queue} has many subjects, so no priorities.")
+        if 0 < self.max_in_flight <= highest:
+            raise ValueError(f"Queue {self.queue} needs max_in_flight over {highest}.")
 
     def part(self, number: int) -> "Route":
         """Return the route within one shard; it is a route with a stream of its own."""
@@ -104,6 +121,11 @@ class Route:
         if self.shards == 1:
             return (self,)
         return tuple(self.part(number) for number in range(self.shards))
+
+    @property
+    def classes(self) -> tuple["Route", ...]:
+        """Return the route of each priority class, from class 0; at least this one."""
+        return (self,) if self.max_priority is None else _classes(self)
 
     @property
     def by_tenant(self) -> bool:
@@ -167,6 +189,26 @@ class Route:
         return f"dead.{escaped(self.queue)}"
 
 
+@lru_cache
+def _classes(route: Route) -> tuple[Route, ...]:
+    # No queue's name has a tilde, so no other consumer has such a name.
+    name, highest = route.consumer_name(), route.max_priority or 0
+    return route, *(
+        replace(
+            route,
+            subject=f"{route.subject}.p{number}",
+            consumer=f"{name}~p{number}",
+            max_priority=None,
+        )
+        for number in range(1, highest + 1)
+    )
+
+
+def _check_priority(highest: int | None) -> None:
+    if highest is not None and not 1 <= highest <= MAX_PRIORITY:
+        raise ValueError(f"max_priority is 1 to {MAX_PRIORITY}, not {highest}.")
+
+
 def escaped(queue: str) -> str:
     """Return the queue's name as one token of a subject; can be undone."""
     return queue.replace(".", "=")
@@ -188,6 +230,7 @@ class Settings:
             again.
         duplicate_window_s: For how long the server knows a message id.
         idle_tenant_s: A tenant's consumer is gone after this long without a pull.
+        max_priority: The classes of the queues without a route, as a route's.
     """
 
     namespace: str
@@ -195,6 +238,15 @@ class Settings:
     ack_wait_s: float
     duplicate_window_s: float
     idle_tenant_s: float = IDLE_TENANT_S
+    max_priority: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse too many classes.
+
+        Raises:
+            ValueError: There are too many.
+        """
+        _check_priority(self.max_priority)
 
 
 class Topology:
@@ -211,7 +263,12 @@ class Topology:
         route = self._routes.get(queue)
         if route is None:
             name = self.settings.namespace
-            route = Route(queue, name, f"{name}.q.{escaped(queue)}")
+            route = Route(
+                queue,
+                name,
+                f"{name}.q.{escaped(queue)}",
+                max_priority=self.settings.max_priority,
+            )
             self._routes[queue] = route
         return route
 
@@ -335,7 +392,7 @@ class Topology:
             subjects.add(f"{stream}.q.>")
         for part in self._all_parts():
             if part.stream == stream != self.settings.namespace:
-                subjects.add(part.filter())
+                subjects.update(one.filter() for one in part.classes)
         return sorted(subjects)
 
     def _all_parts(self) -> list[Route]:

@@ -12,7 +12,10 @@ from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
-from brokers.delivery import Delivery, set_current
+from brokers.batch_runs import work_on
+from brokers.batching import ACTOR_OPTIONS, Batching, singly
+from brokers.delivery import Delivery, delivery_of, set_current
+from brokers.priorities import OPTION
 
 
 class WorkerHooks(Middleware):
@@ -20,15 +23,19 @@ class WorkerHooks(Middleware):
 
     Args:
         give_back: Has a message delivered again that nobody settled.
+        batching: Knows the batched actors.
     """
 
-    def __init__(self, give_back: Callable[[Delivery], None]) -> None:
+    def __init__(
+        self, give_back: Callable[[Delivery], None], batching: Batching
+    ) -> None:
         self._give_back = give_back
+        self._batched = batching.rules
 
     @property
     def actor_options(self) -> set[str]:
-        """Return the broker's own option: how long dead letters live, in ms."""
-        return {"dead_message_ttl"}
+        """Return the options that the broker itself understands."""
+        return {*ACTOR_OPTIONS, OPTION, "dead_message_ttl"}
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Replace the work queue before any thread has seen it."""
@@ -50,7 +57,7 @@ class WorkerHooks(Middleware):
         Dramatiq's thread would end for good, and its message stay unsettled until
         the process ends.
         """
-        process = thread.process_message
+        process, batched = thread.process_message, self._batched
 
         def process_message(message: MessageProxy) -> None:
             delivery = delivery_of(message)
@@ -58,22 +65,20 @@ class WorkerHooks(Middleware):
                 delivery.touch()
             set_current(delivery)
             try:
-                process(message)
+                if batched and message.actor_name in batched:
+                    work_on(thread, message)
+                else:
+                    process(message)
             # Interrupts arrive anywhere.
             except BaseException:
                 broker.logger.critical("Raised outside of an actor.", exc_info=True)
-                if delivery is not None:
-                    self._give_back(delivery)
+                for one in singly([message]):
+                    if found := delivery_of(one):
+                        self._give_back(found)
             finally:
                 set_current(None)
 
         thread.process_message = process_message
-
-
-def delivery_of(message: MessageProxy) -> Delivery | None:
-    """Return the message's delivery; none where another broker delivered it."""
-    delivery = getattr(message, "delivery", None)
-    return delivery if isinstance(delivery, Delivery) else None
 
 
 class WorkQueue:
