@@ -8,8 +8,8 @@ from brokers.errors import LetterNotFound, MessageTooLarge
 from brokers.figures import QueueFigures
 from brokers.jetstream import JetStreamBroker
 from brokers.letters import DeadLetters
+from brokers.routes import Route
 from brokers.tenants import TenantShare
-from brokers.topology import Route
 from brokers.unique import is_duplicate
 
 __all__ = [

@@ -9,15 +9,10 @@ from dramatiq.errors import QueueJoinTimeout
 
 from brokers.errors import ApiError
 from brokers.link import Link
+from brokers.routes import Route
 from brokers.shards import earlier_parts
 from brokers.stored import count_subjects, stored_by_subject
-from brokers.topology import (
-    CONSUMER_NOT_FOUND,
-    DEAD_STREAM,
-    STREAM_NOT_FOUND,
-    Route,
-    Topology,
-)
+from brokers.topology import CONSUMER_NOT_FOUND, DEAD_STREAM, STREAM_NOT_FOUND, Topology
 
 T = TypeVar("T")
 #: Answers with what it found, and the stream's last sequence.

@@ -19,7 +19,8 @@ from dramatiq.message import Message
 from brokers.decoding import fields_of
 from brokers.delivery import Delivery
 from brokers.publishing import Outgoing, Publisher
-from brokers.topology import DEAD_STREAM, Route
+from brokers.routes import Route
+from brokers.topology import DEAD_STREAM
 
 #: At most so much of an error's text and of its traceback is kept.
 ERROR_CHARS = 1_000

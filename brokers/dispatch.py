@@ -12,7 +12,7 @@ import dramatiq
 
 from brokers.encoding import ENCODER
 from brokers.jetstream import JetStreamBroker
-from brokers.topology import Route
+from brokers.routes import Route
 from models.jobs import Job, RecordWebhook, SendChunk
 
 __all__ = ["ENCODER", "connect", "routes", "send", "send_many", "to_message"]

@@ -10,15 +10,10 @@ from typing import Any
 from brokers.errors import ApiError
 from brokers.letters import MESSAGE_NOT_FOUND
 from brokers.link import Link
+from brokers.routes import Route
 from brokers.shards import earlier_parts
 from brokers.stored import stored_by_subject
-from brokers.topology import (
-    CONSUMER_NOT_FOUND,
-    DEAD_STREAM,
-    STREAM_NOT_FOUND,
-    Route,
-    Topology,
-)
+from brokers.topology import CONSUMER_NOT_FOUND, DEAD_STREAM, STREAM_NOT_FOUND, Topology
 
 #: Of more tenants than this only those with the most messages are asked their age.
 AGED_TENANTS = 256

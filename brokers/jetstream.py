@@ -5,6 +5,7 @@ by heartbeats while their worker lives, and delayed by the server. Queues need n
 declaration to be published to; streams and consumers are made at their first use.
 """
 
+import os
 import secrets
 import ssl
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,34 +31,32 @@ from brokers.consumer import (
     Settling,
     opened,
 )
-from brokers.contents import Contents
 from brokers.crashes import Crashes
 from brokers.dead_letters import default_ttl_ms
 from brokers.delays import delayed
 from brokers.delivery import Delivery, current_delivery
-from brokers.figures import Figures, QueueFigures, TenantClass
-from brokers.hook_tables import HookedBroker
 from brokers.in_flight import InFlight
 from brokers.intake import Buffer, Intake, Source
-from brokers.kv import Bucket
-from brokers.letters import DeadLetters
 from brokers.link import Link
 from brokers.priorities import class_of
-from brokers.publishing import Publisher
+from brokers.queues import QueuesBroker
+from brokers.routes import Route
 from brokers.sending import outgoing
 from brokers.servers import ServerOptions
 from brokers.shards import shard
 from brokers.sources import source_for
 from brokers.tokens import plain_token
-from brokers.topology import IDLE_TENANT_S, Route, Settings, Topology
+from brokers.topology import IDLE_TENANT_S, Settings, Topology
 from brokers.unique import UniqueJobs, is_duplicate
 from brokers.worker_hooks import WorkerHooks
 
 #: For how long a cancelled message is known to be so, by default: a day.
 KEEP_MARK_MS = 86_400_000
+#: Where Dramatiq's workers take the prefetch from that somebody chose.
+PREFETCH = "dramatiq_queue_prefetch"
 
 
-class JetStreamBroker(HookedBroker):
+class JetStreamBroker(QueuesBroker):
     """Sends messages through NATS JetStream (server 2.14 or later).
 
     Neither the constructor nor declaring a queue touches the network. The broker may
@@ -125,11 +124,9 @@ class JetStreamBroker(HookedBroker):
             idle_tenant_s=idle_tenant_s,
             max_priority=max_priority,
         )
-        self._topology = Topology(settings, routes)
-        self._connection = Connection(options)
-        self._publisher = Publisher(self._connection, self._topology, publish_timeout_s)
-        self._publish_timeout_s = publish_timeout_s
-        self._contents = Contents(self._connected_link, self._topology)
+        self._look_into(
+            Connection(options), Topology(settings, routes), publish_timeout_s
+        )
         self._dead_message_ttl = (
             default_ttl_ms() if dead_message_ttl is None else dead_message_ttl
         )
@@ -167,13 +164,6 @@ class JetStreamBroker(HookedBroker):
                 repeated.
         """
         return self._cancelling.cancel(message_id, keep_ms)
-
-    def close(self) -> None:
-        """Write what waits to be written, then disconnect.
-
-        A second time does nothing; using the broker afterwards connects again.
-        """
-        self._connection.close()
 
     def declare_actor(self, actor: Actor[Any, Any]) -> None:
         """Note that workers have the actor; the same name again replaces it.
@@ -309,8 +299,10 @@ class JetStreamBroker(HookedBroker):
 
         Args:
             queue_name: A declared queue.
-            prefetch: At most so many messages are handed out and not settled; those
-                of an earlier consumer of the queue count. Batched actors raise it,
+            prefetch: At most so many messages are handed out and not settled, and
+                besides as many as are worked off in 50 ms, unless the environment or
+                the route chose a number. Those of an earlier consumer of the queue
+                count. Batched actors raise it,
                 so that their batches can fill, and priorities by one for each class.
             timeout: In milliseconds, how long the iterator waits for a message.
 
@@ -328,6 +320,8 @@ class JetStreamBroker(HookedBroker):
         limit = min(limit, route.max_in_flight or limit)
         buffer: Buffer = SimpleQueue()
         intake = Intake(link, self._topology, route, in_flight, buffer, limit)
+        # Who named a number means that number.
+        intake.is_exact = bool(route.max_in_flight) or PREFETCH in os.environ
         source = source_for(intake)
         opened(link, source)
         if route.by_tenant:
@@ -345,90 +339,6 @@ class JetStreamBroker(HookedBroker):
             return BatchingConsumer(*parts, gathering=Gathering(rules, limit))
         return JetStreamConsumer(*parts)
 
-    def stored(self, queue_name: str) -> dict[str, int]:
-        """Return how many messages are stored by tenant, in flight or not.
-
-        Without tenants all are under `""`. Waiting for their time they do not count.
-
-        Raises:
-            BrokerConnectionError: The server did not answer.
-        """
-        return self._contents.stored(queue_name)
-
-    def get_queue_message_counts(self, queue_name: str) -> tuple[int, int, int]:
-        """Return how many messages are ready or in flight, delayed, and dead.
-
-        Raises:
-            BrokerConnectionError: The server did not answer.
-        """
-        return self._contents.counts(queue_name)
-
-    def figures(
-        self, queue_name: str, *, tenant_class: TenantClass | None = None
-    ) -> QueueFigures:
-        """Return how much the queue holds, and how it moves.
-
-        Args:
-            queue_name: The queue; it need not exist.
-            tenant_class: Names the class of a tenant with so many messages; without
-                it tenants are not classed, which asks the server less.
-
-        Raises:
-            BrokerConnectionError: The server did not answer.
-        """
-        figures = Figures(self._connected_link, self._topology)
-        return figures.of(queue_name, tenant_class)
-
-    def flush(self, queue_name: str) -> None:
-        """Drop the queue's messages: ready, in flight, delayed and dead.
-
-        Raises:
-            BrokerConnectionError: The server did not answer.
-        """
-        self._contents.flush(queue_name)
-
-    def flush_all(self) -> None:
-        """Drop the messages of all declared queues.
-
-        Raises:
-            BrokerConnectionError: The server did not answer.
-        """
-        for queue_name in self.get_declared_queues():
-            self.flush(queue_name)
-
-    def join(self, queue_name: str, *, timeout: int | None = None) -> None:
-        """Return when the queue has no message left, delayed ones included.
-
-        Args:
-            queue_name: The queue.
-            timeout: In milliseconds; none waits for ever.
-
-        Raises:
-            QueueJoinTimeout: There are still messages.
-            BrokerConnectionError: The server did not answer.
-        """
-        self._contents.join(queue_name, None if timeout is None else timeout / 1000)
-
-    def bucket(self, name: str, *, separator: str = "") -> Bucket:
-        """Return a key-value bucket over the broker's connection.
-
-        Raises:
-            ValueError: A bucket cannot have this name.
-        """
-        return Bucket(
-            self._connection,
-            name,
-            replicas=self._topology.settings.replicas,
-            separator=separator,
-            timeout_s=self._publish_timeout_s,
-        )
-
-    def dead_letters(self, queue_name: str | None = None) -> DeadLetters:
-        """Return the dead letters of a queue, or of all; asks nobody yet."""
-        return DeadLetters(
-            self._connected_link, self._publisher, self._topology, queue_name
-        )
-
     def _dead_ttl_ms(self, message: AnyMessage | None) -> int:
         """Return how long this message is kept when it is dead."""
         if message is None:
@@ -442,11 +352,6 @@ class JetStreamBroker(HookedBroker):
     def _part(self, message: Message[Any], parts: tuple[Route, ...]) -> Route:
         """Return where the message belongs: its shard, or its priority class."""
         return class_of(message, shard(parts, message.options), self.actors)
-
-    def _connected_link(self) -> Link:
-        link = self._connection.link()
-        link.wait_until_connected(self._publish_timeout_s)
-        return link
 
     def _held(self, link: Link) -> InFlight:
         """Return what is in flight on this link; a new link begins with nothing."""

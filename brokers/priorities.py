@@ -19,7 +19,7 @@ from dramatiq.message import Message
 from brokers.errors import ApiError, UnavailableError
 from brokers.intake import Intake, is_message
 from brokers.pulls import EXPIRES_S, HEARTBEAT_S
-from brokers.topology import Route
+from brokers.routes import Route
 from brokers.wire import Incoming
 
 #: For messages, and for actors, through middleware.

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from brokers.caps import Caps
 from brokers.errors import ApiError, UnavailableError
 from brokers.intake import Intake, is_message
+from brokers.routes import Route
 from brokers.shards import earlier_parts, shard
 from brokers.stored import stored_by_subject
 from brokers.tenants import Shares
-from brokers.topology import STREAM_NOT_FOUND, Route
+from brokers.topology import STREAM_NOT_FOUND
 from brokers.turns import HOLD_S, Key, Turns
 from brokers.wakes import Wakes
 from brokers.wire import Incoming

@@ -5,7 +5,7 @@ from typing import Any
 from dramatiq.message import Message, get_encoder
 
 from brokers.publishing import Outgoing
-from brokers.topology import Route
+from brokers.routes import Route
 
 
 def outgoing(message: Message[Any], route: Route, unique: str) -> Outgoing:

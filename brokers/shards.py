@@ -6,7 +6,7 @@ from typing import Any
 from zlib import crc32
 
 from brokers.link import Link
-from brokers.topology import Route
+from brokers.routes import Route
 
 
 def shard(parts: Sequence[Route], options: Mapping[str, Any]) -> Route:

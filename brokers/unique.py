@@ -23,8 +23,9 @@ from brokers.entries import lifetime
 from brokers.errors import ApiError, RefusedError
 from brokers.link import Link
 from brokers.publishing import Outgoing, Publisher
+from brokers.routes import Route
 from brokers.shards import shard
-from brokers.topology import WRONG_REVISION, Route, Topology
+from brokers.topology import WRONG_REVISION, Topology
 
 #: The option that names the message in whose favour this one was not stored.
 DUPLICATE_OF = "duplicate_of"

@@ -9,7 +9,7 @@ heard is found by the ring's next look. Every worker hears of every message, so 
 from collections.abc import Callable, Iterable
 
 from brokers.link import Link
-from brokers.topology import Route
+from brokers.routes import Route
 from brokers.wire import Incoming
 
 #: A process that hears of more messages in a second stops listening …

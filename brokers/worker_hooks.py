@@ -5,7 +5,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, cast
 
 from dramatiq.broker import Broker, MessageProxy
@@ -16,6 +16,9 @@ from brokers.batch_runs import work_on
 from brokers.batching import ACTOR_OPTIONS, Batching, singly
 from brokers.delivery import Delivery, delivery_of, set_current
 from brokers.priorities import OPTION
+
+#: How often threads are woken to end.
+WAKE_S = 0.05
 
 
 class WorkerHooks(Middleware):
@@ -40,6 +43,10 @@ class WorkerHooks(Middleware):
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Replace the work queue before any thread has seen it."""
         worker.work_queue = cast("Any", WorkQueue())
+
+    def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        """Wake the threads until they have ended."""
+        threading.Thread(target=_wake_until_ended, args=(worker,), daemon=True).start()
 
     def after_consumer_thread_boot(self, broker: Broker, thread: Any) -> None:
         """Spare each message a search among delayed ones, which the server keeps."""
@@ -81,6 +88,13 @@ class WorkerHooks(Middleware):
         thread.process_message = process_message
 
 
+def _wake_until_ended(worker: Worker) -> None:
+    queue = cast("WorkQueue", worker.work_queue)
+    while any(thread.is_alive() for thread in worker.workers):
+        queue.wake(len(worker.workers))
+        time.sleep(WAKE_S)
+
+
 class WorkQueue:
     """Dramatiq's priority queue on the interpreter's atomic operations.
 
@@ -110,7 +124,20 @@ class WorkQueue:
             queue.Empty: There is none, or none came in time.
         """
         self._tokens.get(block, timeout)
-        return heapq.heappop(self._heap)[2]
+        try:
+            return heapq.heappop(self._heap)[2]
+        except IndexError:
+            # Somebody was only to be woken.
+            raise Empty from None
+
+    def wake(self, threads: int) -> None:
+        """Have so many threads find nothing.
+
+        A thread that was woken for an item which another one took may wait beyond its
+        time-out in the interpreter's queue, until the next item comes.
+        """
+        for _ in range(threads):
+            self._tokens.put(None)
 
     def get_nowait(self) -> Any:
         """Return the next item.

@@ -153,3 +153,13 @@ def test_every_class_has_its_turn(others):
         gaps = [b - a for a, b in pairwise([-1, *places])]
         assert max(gaps) == SHARE * len(others)
     assert given.count(8) == 720 * (SHARE - 1) // SHARE
+
+
+def test_whoever_is_only_woken_finds_nothing():
+    work = WorkQueue()
+
+    work.wake(1)
+
+    with pytest.raises(queue.Empty):
+        work.get(timeout=1)
+    assert not work.unfinished_tasks
