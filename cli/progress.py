@@ -18,6 +18,7 @@ from rich.progress import (
 from rich.text import Text
 
 from cli.api import Api, Json
+from cli.report import waits_for
 from models.errors import BatchSenderError, NeighbourUnavailableError
 
 _POLL_S = 0.25
@@ -94,7 +95,8 @@ class _RateColumn(ProgressColumn):
 def _moved(batch: Mapping[str, Any]) -> dict[str, Any]:
     counts = batch["counts"] if batch["finishedAt"] else _newest(batch)
     words = [f"{count:,} {name}" for name, count in counts.items() if count]
-    reason = f": {batch['reason']}" if batch["reason"] else ""
+    why = batch["reason"] or waits_for(batch)
+    reason = f": {why}" if why else ""
     return {
         "total": batch["recipients"],
         "completed": sum(counts.values()),

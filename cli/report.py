@@ -106,6 +106,14 @@ def show_result(console: Console, batch: Mapping[str, Any], result: Result) -> N
     console.print(table)
     if batch.get("reason"):
         console.print(f"Reason: {batch['reason']}", markup=False)
+    if batch.get("limitedBy"):
+        console.print(f"Waits: {waits_for(batch)}.", markup=False)
+
+
+def waits_for(batch: Mapping[str, Any]) -> str:
+    """Return what a batch waits for, or nothing."""
+    limited = batch.get("limitedBy")
+    return str(limited["text"]) if limited else ""
 
 
 def _figure(value: float | None) -> str:

@@ -14,6 +14,7 @@ from rich.table import Table
 from cli.api import Api, Json
 from cli.credentials import data_option, json_option
 from cli.machine import running_machine
+from cli.report import waits_for
 from embedded.state import RunningProcess, State, running_state
 from embedded.state import down as stop_everything
 from models.errors import BatchSenderError
@@ -150,7 +151,8 @@ def _show(found: Json) -> None:
     for batch in found["activeBatches"]:
         console.print(
             f"{batch['id']} {batch['name']}: {batch['status']},"
-            f" {batch['recipients']:,} recipients",
+            f" {batch['recipients']:,} recipients"
+            + (f", {waits_for(batch)}" if waits_for(batch) else ""),
             markup=False,
         )
     if not found["activeBatches"]:

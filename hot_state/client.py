@@ -80,12 +80,16 @@ class Script:
 
     Attributes:
         name: The file's name without `.lua`.
-        text: What the file holds.
+        text: What the file holds, after what the script begins with.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, after: Sequence[str] = ()) -> None:
+        """Read the file, and before it those that hold what it calls."""
+        folder = files("hot_state.scripts")
         self.name = name
-        self.text = (files("hot_state.scripts") / f"{name}.lua").read_bytes()
+        self.text = b"".join(
+            (folder / f"{part}.lua").read_bytes() for part in (*after, name)
+        )
         self._sha = sha1(self.text, usedforsecurity=False).hexdigest()
 
     def run(

@@ -19,6 +19,10 @@ LIFETIME_TTL_S = 86_400
 #: How long a bucket is kept after it would be full again.
 BUCKET_MARGIN_S = 60
 
+#: How long it is told what a batch waits for, after its last refusal. Longer than
+#: the waits between refusals (`limiter.TURNS_S`).
+SHORTAGE_TTL_S = 15
+
 #: The bitmaps' statuses, of highest rank first: who is in one is in none after it.
 RANKED: tuple[RecipientStatus, ...] = tuple(
     sorted(OUTCOMES, key=lambda status: status.rank, reverse=True)
@@ -47,8 +51,13 @@ def outcomes(batch_id: str) -> str:
 
 
 def buckets(scopes: Iterable[str]) -> list[str]:
-    """Return the hashes of token buckets: `tokens`, `at` in microseconds, `run`."""
+    """Return the strings of token buckets; `read_bucket.lua` tells what they hold."""
     return [f"bucket:{scope}" for scope in scopes]
+
+
+def shortage(batch_id: str) -> str:
+    """Return the string that tells what a batch waits for, as JSON."""
+    return f"{{{batch_id}}}:shortage"
 
 
 def lease(name: str) -> str:

@@ -2,14 +2,21 @@
 
 Promise: in every window of `w` seconds at most `rate * w + burst` tokens are taken,
 by the server's clock, whatever restarts, is wiped or fails over: a bucket whose past
-is not known for certain begins empty, which costs at most the time of one burst.
+is not known for certain begins empty, which costs at most the time of one burst. A
+single take that is larger than the burst counts as the burst.
+
+What a provider tells of its own limit lowers a bucket for all processes at once, and
+is forgotten after a time. This process remembers it besides, for the time in which
+Dragonfly is away or was wiped.
 
 Where Dragonfly does not answer the limit stays bounded, and the caller goes on with
 half the rate (see `hot_state.local_buckets`).
 """
 
+import random
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from threading import Lock
 
 import redis
@@ -18,12 +25,16 @@ from hot_state import keys
 from hot_state.client import Script, mark_lifetime
 from hot_state.local_buckets import LocalBuckets
 from models.errors import NeighbourUnavailableError
-from models.limit import Bucket, Limit
+from models.limit import Bucket, Limit, Shortage, Told
 
 #: How long a process relies on its own buckets before it asks Dragonfly again.
 AWAY_S = 0.5
+#: Those who wait get turns within this time; whoever comes later asks again then.
+#: It bounds how long a raised limit, or one who does not come back, is not noticed.
+TURNS_S = 4.0
 
-_TAKE = Script("take_tokens")
+_TAKE = Script("take_tokens", after=["read_bucket"])
+_HEED = Script("heed_provider", after=["read_bucket"])
 
 
 class Limiter:
@@ -50,48 +61,99 @@ class Limiter:
         self._lock = Lock()
         self._away = False
         self._ask_at = 0.0
+        self._told: dict[str, tuple[float, float]] = {}
 
     def take(self, buckets: Sequence[Bucket], tokens: float) -> float:
-        """Return the seconds to wait; 0.0 when the tokens were taken from all.
+        """Return the seconds to wait; 0.0 when the tokens were taken, as `ask`."""
+        shortage = self.ask(buckets, tokens)
+        return shortage.wait_s if shortage else 0.0
 
-        Nothing is reserved by waiting: who comes back asks again.
+    def ask(
+        self, buckets: Sequence[Bucket], recipients: float, *, requests: float = 0.0
+    ) -> Shortage | None:
+        """Take tokens from all buckets, each in what it counts, or tell which is short.
+
+        Nothing is reserved by waiting: who comes back asks again. But each of those
+        who are refused is told a time of its own.
 
         Raises:
-            ValueError: No waiting could help: a bucket's burst is smaller than
-                `tokens`, or its rate is not above zero.
+            ValueError: No waiting could help: a rate is not above zero.
         """
-        ours = [self._shared(bucket) for bucket in buckets]
-        for bucket in ours:
-            _check(bucket, tokens)
-        if not ours or tokens <= 0:
-            return 0.0
+        wanted = self._wanted(buckets, recipients, requests)
+        for bucket, _ in wanted:
+            _check(bucket)
+        if not wanted:
+            return None
         if self._asks_server():
             try:
-                return self._take(ours, tokens)
+                return self._ask(wanted)
             except NeighbourUnavailableError:
                 self._leave()
-        return self._local.take(ours, tokens)
+        return self._local.ask(wanted)
 
-    def give_back(self, buckets: Sequence[Bucket], tokens: float) -> None:
+    def give_back(
+        self, buckets: Sequence[Bucket], recipients: float, *, requests: float = 0.0
+    ) -> None:
         """Put tokens back that were taken and not used, never above the burst.
 
         While Dragonfly is away they go to this process's own buckets.
         """
-        ours = [self._shared(bucket) for bucket in buckets]
-        if not ours or tokens <= 0:
+        wanted = self._wanted(buckets, recipients, requests)
+        if not wanted:
             return
         if self._asks_server():
             try:
-                self._take(ours, -tokens)
+                self._run([(bucket, -tokens) for bucket, tokens in wanted], "all")
             except NeighbourUnavailableError:
                 self._leave()
             else:
                 return
-        self._local.give_back(ours, tokens)
+        self._local.give_back(wanted)
 
-    def _shared(self, bucket: Bucket) -> Bucket:
+    def heed(self, bucket: Bucket, told: Told) -> None:
+        """Lower a bucket by what its provider told; its next word may raise it again.
+
+        Never above the bucket's ceiling. Dragonfly away: only this process knows, and
+        a pause is left to the chunk that met it.
+        """
+        if told.per_s is not None:
+            ends = time.monotonic() + told.for_s
+            self._told[bucket.scope] = (told.per_s, ends)
+        if self._asks_server():
+            try:
+                self._heed(self._of_region(bucket), told)
+            except NeighbourUnavailableError:
+                self._leave()
+
+    def limit_of(self, bucket: Bucket) -> Limit:
+        """Return a bucket's limit as far as this process knows what was told of it."""
+        return self._now(bucket).limit
+
+    def _wanted(
+        self, buckets: Sequence[Bucket], recipients: float, requests: float
+    ) -> list[tuple[Bucket, float]]:
+        amounts = ((bucket, bucket.amount(recipients, requests)) for bucket in buckets)
+        return [(self._now(bucket), tokens) for bucket, tokens in amounts if tokens > 0]
+
+    def _now(self, bucket: Bucket) -> Bucket:
+        """Return the region's part of a bucket, lowered by what was told here."""
+        ours = self._of_region(bucket)
+        told = self._told.get(bucket.scope)
+        if told is None:
+            return ours
+        per_s, ends = told
+        if time.monotonic() > ends:
+            self._told.pop(bucket.scope, None)
+            return ours
+        per_s = min(per_s * self._share, ours.most_per_s)
+        return replace(ours, limit=ours.limit.at_rate(per_s))
+
+    def _of_region(self, bucket: Bucket) -> Bucket:
+        if self._share == 1.0:
+            return bucket
         limit = Limit(bucket.limit.per_s * self._share, bucket.limit.burst)
-        return Bucket(bucket.scope, limit)
+        ceiling_per_s = bucket.most_per_s * self._share
+        return replace(bucket, limit=limit, ceiling_per_s=ceiling_per_s)
 
     def _asks_server(self) -> bool:
         with self._lock:
@@ -114,8 +176,8 @@ class Limiter:
         # on top of it. An error half-way charges some twice, which errs downwards.
         try:
             mark_lifetime(self._client)
-            for bucket, tokens in self._local.owed():
-                self._run([bucket], tokens, "owed")
+            for owed in self._local.owed():
+                self._run([owed], "owed")
         except NeighbourUnavailableError:
             return False
         with self._lock:
@@ -123,28 +185,55 @@ class Limiter:
         self._local.clear()
         return True
 
-    def _take(self, buckets: Sequence[Bucket], tokens: float) -> float:
-        wait_us = self._run(buckets, tokens, "all")
-        if wait_us >= 0:
-            return wait_us / 1e6
-        # Dragonfly was wiped: all buckets begin empty at this moment.
-        mark_lifetime(self._client)
-        return max(tokens / bucket.limit.per_s for bucket in buckets)
+    def _ask(self, wanted: Sequence[tuple[Bucket, float]]) -> Shortage | None:
+        answer = self._run(wanted, "all")
+        if answer == b"0":
+            return None
+        if answer == b"-1":
+            # Dragonfly was wiped: all buckets begin empty at this moment.
+            mark_lifetime(self._client)
+            waits = [(tokens / one.limit.per_s, one) for one, tokens in wanted]
+            wait_s, bucket = max(waits, key=lambda one: one[0])
+            return Shortage(bucket, bucket.limit.per_s, wait_s)
+        wait_us, place, per_s = answer.split()
+        wait_s = int(wait_us) / 1e6
+        if wait_s == TURNS_S:
+            # Nobody's turn: they shall not come back together either.
+            wait_s *= random.uniform(0.75, 1.25)  # noqa: S311 - it hides nothing
+        return Shortage(wanted[int(place)][0], float(per_s), wait_s)
 
-    def _run(self, buckets: Sequence[Bucket], tokens: float, mode: str) -> float:
-        names = [keys.LIFETIME, *keys.buckets(bucket.scope for bucket in buckets)]
-        lifetimes = [keys.LIFETIME_TTL_S, keys.BUCKET_MARGIN_S]
+    def _run(self, wanted: Sequence[tuple[Bucket, float]], mode: str) -> bytes:
+        names = keys.buckets(bucket.scope for bucket, _ in wanted)
         limits = [
-            number
-            for bucket in buckets
-            for number in (bucket.limit.per_s, bucket.limit.burst)
+            repr(float(number))
+            for bucket, tokens in wanted
+            for number in (
+                bucket.limit.per_s,
+                bucket.limit.burst,
+                bucket.most_per_s,
+                tokens,
+            )
         ]
-        arguments = [repr(float(tokens)), mode, *lifetimes, *map(repr, limits)]
-        return float(_TAKE.run(self._client, names, arguments))
+        times = (keys.LIFETIME_TTL_S, keys.BUCKET_MARGIN_S, int(TURNS_S * 1e6))
+        answer = _TAKE.run(
+            self._client, [keys.LIFETIME, *names], [mode, *times, *limits]
+        )
+        return bytes(answer)
+
+    def _heed(self, bucket: Bucket, told: Told) -> None:
+        numbers = (
+            keys.BUCKET_MARGIN_S,
+            bucket.limit.per_s,
+            bucket.limit.burst,
+            bucket.most_per_s,
+            (told.per_s or 0.0) * self._share,
+            told.for_s,
+            told.pause_s,
+        )
+        names = [keys.LIFETIME, *keys.buckets([bucket.scope])]
+        _HEED.run(self._client, names, [repr(float(number)) for number in numbers])
 
 
-def _check(bucket: Bucket, tokens: float) -> None:
+def _check(bucket: Bucket) -> None:
     if bucket.limit.per_s <= 0:
         raise ValueError(f"{bucket.scope} lets nothing through: hold it instead.")
-    if tokens > bucket.limit.burst:
-        raise ValueError(f"{bucket.scope} never holds {tokens} tokens at once.")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
-from models.limit import Bucket
+from models.limit import Bucket, Shortage
 
 
 @dataclass(slots=True)
@@ -39,23 +39,25 @@ class LocalBuckets:
         self._held: dict[str, _Held] = {}
         self._lock = Lock()
 
-    def take(self, buckets: Sequence[Bucket], tokens: float) -> float:
-        """Return the seconds to wait; 0.0 when the tokens were taken from all."""
+    def ask(self, wanted: Sequence[tuple[Bucket, float]]) -> Shortage | None:
+        """Take each bucket's tokens, or none and tell which is waited for longest."""
         with self._lock:
-            held = [self._refilled(bucket, tokens) for bucket in buckets]
-            wait_s = max((tokens - h.tokens) / self._rate(h.bucket) for h in held)
+            held = [(self._refilled(*one), one[1]) for one in wanted]
+            waits = [((n - h.tokens) / self._rate(h.bucket), h) for h, n in held]
+            wait_s, slowest = max(waits, key=lambda one: one[0])
             if wait_s > 0:
                 # A clock's step is coarser than the last digit of a quotient.
-                return math.ceil(wait_s * 1e6) / 1e6
-            for one in held:
+                wait_s = math.ceil(wait_s * 1e6) / 1e6
+                return Shortage(slowest.bucket, self._rate(slowest.bucket), wait_s)
+            for one, tokens in held:
                 one.tokens -= tokens
                 one.owed += tokens
-            return 0.0
+            return None
 
-    def give_back(self, buckets: Sequence[Bucket], tokens: float) -> None:
+    def give_back(self, unused: Sequence[tuple[Bucket, float]]) -> None:
         """Put back what was not used, up to what a bucket can hold."""
         with self._lock:
-            for bucket in buckets:
+            for bucket, tokens in unused:
                 one = self._refilled(bucket, tokens)
                 one.tokens = min(self._room(bucket, tokens), one.tokens + tokens)
                 one.owed = max(0.0, one.owed - tokens)

@@ -4,12 +4,14 @@ The web app checks and seals by it, so that it needs no provider's code; the pro
 itself states nothing twice.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from models.custom_settings import CustomSettings
 from models.errors import InvalidInputError
+from models.limit import Counts, Limit
 from models.provider_settings import (
     LimeSettings,
     ResendSettings,
@@ -32,6 +34,8 @@ class Capabilities:
         tells_account: It can be asked for its limits (`Provider.account`).
         requests_per_s: How many calls it takes in a second, whatever is in them,
             until its headers say more; none where only recipients are counted.
+        rate_window_s: The time that the limit in its headers is for, in seconds; none
+            where that is not known, and only what is left of it is heeded.
         carries: Which of the payload's optional fields it can carry; `inlineImages`
             are attachments that the HTML text shows.
     """
@@ -39,11 +43,22 @@ class Capabilities:
     max_batch: int
     keeps_idempotency_keys: bool
     reports_events: bool
-    counts: Literal["requests", "recipients"] = "recipients"
+    counts: Counts = "recipients"
     rate_headers: bool = False
     tells_account: bool = False
     requests_per_s: float | None = None
+    rate_window_s: float | None = None
     carries: frozenset[str] = frozenset()
+
+    def default_limit(self, per_s: float) -> Limit:
+        """Return a limit of so many recipients a second that states no burst.
+
+        Where calls are counted besides, two of those that the rate needs fit into it.
+        """
+        if self.requests_per_s is None:
+            return Limit.of(per_s)
+        call = min(self.max_batch, math.ceil(per_s / self.requests_per_s))
+        return Limit.of(per_s, max(per_s / 2, 2.0 * call))
 
 
 #: All that a mail may have beside its texts and headers.
@@ -122,6 +137,7 @@ def _of_resend(settings: Mapping[str, Any]) -> Capabilities:
         reports_events=True,
         rate_headers=True,
         requests_per_s=_RESEND_REQUESTS_PER_S,
+        rate_window_s=1.0,
         carries=_ALL_OF_A_MAIL,
     )
 

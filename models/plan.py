@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from models.capabilities import Capabilities, capabilities
 from models.content import Attachment
-from models.limit import Grid, Limit, grid
+from models.levels import Sending
+from models.limit import Counts, Grid, Limit, grid
 from models.payload import content_of
 from models.unsubscribe import Unsubscribing
 
@@ -51,6 +52,18 @@ class Plan:
     grid: Grid
     mode: Mode = "byok"
     unsubscribing: Unsubscribing | None = None
+
+    @property
+    def sending(self) -> Sending:
+        """Return what decides under which limits it is sent."""
+        return Sending(
+            tenant_id=self.tenant_id,
+            config_id=self.config_id,
+            provider=self.provider,
+            able=self.capabilities,
+            managed=self.mode == "managed",
+            limit=self.limit,
+        )
 
     @property
     def capabilities(self) -> Capabilities:
@@ -135,7 +148,18 @@ class Plan:
             content=content,
             policy=config["policy"],
             limit=limit,
-            grid=grid(limit, max_batch=max_batch, largest_chunk=largest_chunk),
+            grid=grid(
+                _in_recipients(limit, able.counts, max_batch),
+                max_batch=max_batch,
+                largest_chunk=largest_chunk,
+            ),
             mode=config.get("mode", "byok"),
             unsubscribing=unsubscribing if content.get("listUnsubscribe") else None,
         )
+
+
+def _in_recipients(limit: Limit, counts: Counts, max_batch: int) -> Limit:
+    """Return a limit of full calls as one of recipients."""
+    if counts == "recipients":
+        return limit
+    return Limit(limit.per_s * max_batch, limit.burst * max_batch)

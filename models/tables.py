@@ -223,6 +223,25 @@ suppressions = Table(
     Index("suppressions_created_at_idx", "created_at"),
 )
 
+#: Limits in place of a level's default, by scope (`models.levels`); a burst of null is
+#: that of half a second.
+rate_limit_overrides = Table(
+    "rate_limit_overrides",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("per_s", Float, nullable=False),
+    Column("burst", Float),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column(
+        "changed_at",
+        DateTime(timezone=True),
+        nullable=False,
+        server_default=func.now(),
+    ),
+    CheckConstraint("per_s > 0", name="per_s"),
+    CheckConstraint("burst >= 1", name="burst"),
+)
+
 #: The ledger (design, section 5). Bit strings hold position 0 first. `late` are
 #: those whom a holder knew to be sent after it had lost the row.
 chunks = Table(

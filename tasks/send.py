@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from brokers import Delivery
+from hot_state.limiter import TURNS_S
 from models import bits
 from models import chunk as rules
 from models.chunk import CallIntent, Chunk
@@ -21,7 +22,6 @@ from models.jobs import SendChunk
 from models.outcome import Answer
 from models.queries import publishing
 from providers.provider import Call, File
-from tasks.demands import heed
 from tasks.ledger_row import LONGEST_NAK_S, LedgerRow
 from tasks.tokens import Tokens
 from tasks.worker import SUPPRESSIONS_HORIZON_S, Sender, Worker
@@ -62,12 +62,18 @@ class ChunkRun:
         self._job = job
         self._delivery = delivery
         self._row = LedgerRow(worker, job, delivery)
-        self._tokens = Tokens(worker.limiter, sender)
+        self._tokens = Tokens(worker, sender)
         self._messages: list[dict[str, object] | None] = []
         self._files: Sequence[File] = ()
 
     def run(self) -> None:
         """Claim, call, record, advance; then ack, postpone or leave."""
+        try:
+            self._run()
+        finally:
+            self._tokens.give_back()
+
+    def _run(self) -> None:
         fresh = Chunk(self._job.batch_id, self._job.no, self._job.first, self._job.size)
         # A message that came back is claimed with nothing in call, so that a job
         # which kills workers is counted before it is rendered.
@@ -78,16 +84,18 @@ class ChunkRun:
                 self._row.wait(wait_s)
                 return
             fresh = self._begun(fresh, calls)
+        elif 0 < (wait_s := self._tokens.before_claiming(fresh.size)) < TURNS_S * 2:
+            # Nothing is written; longer waits look at the row, which may be another's.
+            self._row.wait(wait_s)
+            return
         claimed = self._row.claim(fresh)
         if claimed is None:
-            self._tokens.give_back()
             self._row.leave_to_others()
             return
         held, status = claimed
         if held.token == 1 and held.in_call:
             self._send(held)
         else:
-            self._tokens.give_back()
             self._take_over(held, status)
 
     def _take_over(self, held: Chunk, status: str) -> None:
@@ -166,9 +174,10 @@ class ChunkRun:
         return [message for message in messages if message is not None]
 
     def _heed(self, calls: Sequence[CallIntent], answers: Sequence[Answer]) -> None:
+        self._worker.words.heed(self._plan, self._tokens.levels, answers)
         if any(answer.hold or answer.suppress for answer in answers):
             called = [[str(m["to"]) for m in self._messages_of(c)] for c in calls]
-            heed(self._worker.database, self._plan, answers, called)
+            self._worker.demands.heed(self._plan, answers, called)
 
     def _advanced(self, held: Chunk, wait_s: float) -> Chunk | None:
         """Write what is known; return the row with its next calls, or none to make."""
@@ -179,7 +188,6 @@ class ChunkRun:
         advanced = self._row.advance(held, then, wait_s=wait_s)
         if advanced is not None and advanced.goes_on:
             return then
-        self._tokens.give_back()
         return None
 
     def _bury(self, held: Chunk) -> None:

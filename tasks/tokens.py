@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from hot_state.limiter import Limiter
 from models import bits
 from models.chunk import CallIntent
-from models.plan import Plan
+from models.levels import Level, described
+from models.limit import Shortage
 from tasks.ledger_row import now_s
-from tasks.worker import Sender
+from tasks.worker import Sender, Worker
 
 #: Recipients in a group where a call takes one.
 SINGLES_IN_GROUP = 50
@@ -18,19 +18,42 @@ FRESH_S = 1.0
 class Tokens:
     """Takes tokens for whole groups of calls, from all levels or from none."""
 
-    def __init__(self, limiter: Limiter, sender: Sender) -> None:
-        self._limiter = limiter
+    def __init__(self, worker: Worker, sender: Sender) -> None:
+        self._worker = worker
+        self._limiter = worker.limiter
         self._sender = sender
-        self._held = 0
+        self._plan = sender.plan
+        self._levels: Sequence[Level] = ()
+        self._recipients = 0
+        self._requests = 0
         self._taken_at = 0.0
+
+    @property
+    def levels(self) -> Sequence[Level]:
+        """Return the levels that the delivery's last tokens were asked from."""
+        return self._levels or self._worker.limits.of(self._plan)
 
     def for_next_calls(self, members: int) -> tuple[list[int], float]:
         """Return the next group of calls to `members` with their tokens, or the wait.
 
-        No members, no calls and no wait.
+        Tokens in hand for as many are used. No members, no calls and no wait.
         """
-        calls = next_group(members, self._sender.plan)
-        return calls, self._taken(calls) if calls else 0.0
+        levels = self._worker.limits.of(self._plan)
+        calls = self._next_group(members, levels)
+        if not calls:
+            return calls, 0.0
+        if self._is_fresh and _size(calls) == (self._recipients, self._requests):
+            return calls, 0.0
+        self.give_back()
+        return calls, self._taken(calls, levels)
+
+    def before_claiming(self, size: int) -> float:
+        """Take the tokens of a chunk's first group, or return the wait for them.
+
+        Asked for a message that came back: without tokens neither a claim nor
+        rendering is any use.
+        """
+        return self.for_next_calls((1 << size) - 1)[1]
 
     def secured(self, calls: Sequence[CallIntent]) -> float:
         """Return 0.0 with fresh tokens for these calls in hand, or the wait.
@@ -38,40 +61,85 @@ class Tokens:
         Tokens that lay for a second while Postgres was slow are not used: ten workers
         must not fire together what the limit had spread (rule 4a).
         """
-        if self._held and now_s() - self._taken_at < FRESH_S:
+        members = [call.members for call in calls]
+        if self._is_fresh and _size(members) == (self._recipients, self._requests):
             return 0.0
         self.give_back()
-        return self._taken([call.members for call in calls])
+        return self._taken(members, self._worker.limits.of(self._plan))
 
     def used(self) -> None:
         """Note that the calls began."""
-        self._held = 0
+        self._recipients = self._requests = 0
 
     def give_back(self) -> None:
         """Return tokens for calls that did not begin."""
-        if self._held:
-            self._limiter.give_back(self._sender.buckets, self._held)
-            self._held = 0
+        if self._requests:
+            buckets = [level.bucket for level in self._levels]
+            self._limiter.give_back(buckets, self._recipients, requests=self._requests)
+            self.used()
 
-    def _taken(self, calls: Sequence[int]) -> float:
-        tokens = len(calls)
-        if self._sender.plan.capabilities.counts == "recipients":
-            tokens = sum(members.bit_count() for members in calls)
-        wait_s = self._limiter.take(self._sender.buckets, tokens)
-        if not wait_s:
-            self._held, self._taken_at = tokens, now_s()
-        return wait_s
+    @property
+    def _is_fresh(self) -> bool:
+        return self._requests > 0 and now_s() - self._taken_at < FRESH_S
+
+    def _taken(self, calls: Sequence[int], levels: Sequence[Level]) -> float:
+        words, provider = self._worker.words, self._sender.provider
+        wait_s = words.wait_for_account(self._plan, levels, provider)
+        if wait_s:
+            return wait_s
+        recipients, requests = _size(calls)
+        buckets = [level.bucket for level in levels]
+        self._levels = levels
+        shortage = self._limiter.ask(buckets, recipients, requests=requests)
+        if shortage is not None:
+            self._tell(shortage, levels)
+            return shortage.wait_s
+        self._recipients, self._requests = recipients, requests
+        self._taken_at = now_s()
+        return 0.0
+
+    def _tell(self, shortage: Shortage, levels: Sequence[Level]) -> None:
+        scope = shortage.bucket.scope
+        level = next(one for one in levels if one.bucket.scope == scope)
+        told = limited_by(level, shortage)
+        self._worker.shortages.tell(self._plan.batch_id, told)
+
+    def _next_group(self, members: int, levels: Sequence[Level]) -> list[int]:
+        """Cut the next group of calls from those who are open.
+
+        It is one call; or several where a call takes one. What an override or the
+        provider left of the burst may make it smaller than the grid's.
+        """
+        places = bits.positions(members)
+        call = self._plan.grid.call
+        if call > 1:
+            most = min(call, self._most("recipients", levels))
+            return [bits.of_positions(places[:most])] if places else []
+        most = min(
+            SINGLES_IN_GROUP,
+            self._most("recipients", levels),
+            self._most("requests", levels),
+        )
+        return [1 << at for at in places[:most]]
+
+    def _most(self, counts: str, levels: Sequence[Level]) -> int:
+        limit_of = self._limiter.limit_of
+        buckets = (one.bucket for one in levels if one.bucket.counts == counts)
+        limits = (limit_of(bucket).most_at_once for bucket in buckets)
+        return min(limits, default=SINGLES_IN_GROUP)
 
 
-def next_group(members: int, plan: Plan) -> list[int]:
-    """Cut the next group of calls from those who are open.
+def limited_by(level: Level, shortage: Shortage) -> dict[str, object]:
+    """Return what a batch waits for, as the API shows it."""
+    return {
+        "level": level.name,
+        "perSecond": shortage.bucket.limit.per_s,
+        "nowPerSecond": shortage.per_s,
+        "counts": level.bucket.counts,
+        "source": level.source,
+        "text": described(level, shortage),
+    }
 
-    It is one call; or several where a call takes one, but no more than the burst
-    lets through at once, else their tokens could never be taken.
-    """
-    call = plan.grid.call
-    places = bits.positions(members)
-    if call > 1:
-        return [bits.of_positions(places[:call])] if places else []
-    most = max(1, min(SINGLES_IN_GROUP, int(plan.limit.burst)))
-    return [1 << at for at in places[:most]]
+
+def _size(calls: Sequence[int]) -> tuple[int, int]:
+    return sum(members.bit_count() for members in calls), len(calls)

@@ -12,9 +12,8 @@ from hot_state import client as hot_state_client
 from hot_state.limiter import Limiter
 from hot_state.lock import Lease
 from hot_state.outcomes import Outcomes
-from models.capabilities import DEFAULT_RATES_PER_S
+from hot_state.shortages import Shortages
 from models.database import Database
-from models.limit import Bucket, Limit
 from models.message import Content, Templates
 from models.plan import Plan
 from models.queries import publishing
@@ -24,7 +23,10 @@ from providers.guard import Guard
 from providers.provider import Provider
 from settings import Settings, load
 from tasks.accounts import Accounts
+from tasks.demands import Demands
 from tasks.files import Files
+from tasks.limits import Limits
+from tasks.provider_words import ProviderWords
 
 log = logging.getLogger("batchsender.worker")
 
@@ -46,7 +48,6 @@ class Sender:
     plan: Plan
     templates: Templates
     provider: Provider
-    buckets: Sequence[Bucket]
 
 
 class Senders:
@@ -57,13 +58,11 @@ class Senders:
         database: Database,
         accounts: Accounts,
         *,
-        system_rate_per_s: float,
         unsubscribe_keys: str = "",
     ) -> None:
         self._database = database
         self._accounts = accounts
         self._unsubscribe_keys = unsubscribe_keys
-        self._system = Bucket("system", Limit.of(system_rate_per_s))
         self._lock = threading.Lock()
         self._senders: dict[str, Sender] = {}
 
@@ -97,7 +96,6 @@ class Senders:
             plan=replace(plan, account=account),
             templates=Templates.compile(Content.of(plan.content), self._links(plan)),
             provider=provider,
-            buckets=self._buckets(plan),
         )
         if len(self._senders) >= _REMEMBERED:
             self._senders.pop(next(iter(self._senders)))
@@ -108,13 +106,6 @@ class Senders:
         if plan.unsubscribing is None:
             return None
         return Links.of(plan.unsubscribing, plan.batch_id, self._unsubscribe_keys)
-
-    def _buckets(self, plan: Plan) -> Sequence[Bucket]:
-        own = Bucket(f"config:{plan.config_id}", plan.limit)
-        if plan.mode == "byok":
-            return self._system, own
-        shared = Limit.of(DEFAULT_RATES_PER_S[plan.provider])
-        return self._system, Bucket(f"provider:{plan.provider}", shared), own
 
 
 class RecentSuppressions:
@@ -162,6 +153,10 @@ class Worker:
     database: Database
     outcomes: Outcomes
     limiter: Limiter
+    limits: Limits
+    shortages: Shortages
+    demands: Demands
+    words: ProviderWords
     senders: Senders
     suppressions: RecentSuppressions
     files: Files
@@ -178,23 +173,29 @@ class Worker:
             prepares=settings.database_prepare,
         )
         client = hot_state_client.connect(settings.dragonfly_url.get_secret_value())
+        limiter = Limiter(client, processes=settings.worker_processes)
+        demands = Demands(database)
+        callers = ThreadPoolExecutor(
+            settings.max_concurrent_emails, thread_name_prefix="call"
+        )
         return cls(
             settings=settings,
             timing=settings.timing,
             database=database,
             outcomes=Outcomes(client),
-            limiter=Limiter(client, processes=settings.worker_processes),
+            limiter=limiter,
+            limits=Limits(database, system_per_s=settings.system_rate_per_s),
+            shortages=Shortages(client),
+            demands=demands,
+            words=ProviderWords(limiter, callers, demands),
             senders=Senders(
                 database,
                 _accounts(database, settings),
-                system_rate_per_s=settings.system_rate_per_s,
                 unsubscribe_keys=settings.unsubscribe_keys.get_secret_value(),
             ),
             suppressions=RecentSuppressions(database),
             files=Files(database),
-            callers=ThreadPoolExecutor(
-                settings.max_concurrent_emails, thread_name_prefix="call"
-            ),
+            callers=callers,
             lease=partial(Lease, client),
         )
 

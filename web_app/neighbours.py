@@ -6,6 +6,7 @@ from analytics import client as event_log
 from analytics import reports
 from hot_state import client as hot_state
 from hot_state.outcomes import Outcomes
+from hot_state.shortages import Shortages
 from settings import Settings
 from web_app.services import Neighbours
 
@@ -16,6 +17,7 @@ def neighbours(settings: Settings) -> Neighbours:
     clickhouse = event_log.connect(settings.clickhouse_url.get_secret_value())
     return Neighbours(
         live_counts=Outcomes(dragonfly).counts,
+        shortages=Shortages(dragonfly).of,
         batch_stats=partial(reports.batch_stats, clickhouse),
         pings={
             "dragonfly": partial(hot_state.ask, dragonfly, "PING"),

@@ -1,6 +1,6 @@
 """What the views of one application work with."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from uuid import UUID
@@ -21,11 +21,13 @@ class Neighbours:
         live_counts: From a batch's id as text to the five outcomes counted live.
         batch_stats: From a batch to its counts in the event log.
         pings: By server, a call that returns when the server answers.
+        shortages: From batches' ids to what each waits for, as workers told it.
     """
 
     live_counts: Callable[[str], Mapping[str, int]] | None = None
     batch_stats: Callable[[UUID], Mapping[str, Any]] | None = None
     pings: Mapping[str, Callable[[], None]] = field(default_factory=dict)
+    shortages: Callable[[Sequence[str]], Mapping[str, Mapping[str, Any]]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

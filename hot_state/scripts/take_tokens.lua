@@ -1,56 +1,64 @@
 -- Take tokens from all buckets or from none, or give them back.
 --
 -- KEYS[1]   string  lifetime: `run since`, since in microseconds
--- KEYS[2…]  hash    bucket: tokens; at, in microseconds of the server's clock; run
--- ARGV[1]   tokens to take; below zero they are given back, never above the burst
--- ARGV[2]   `all`: all or none · `owed`: what is there, down to an empty bucket
--- ARGV[3]   seconds to keep the lifetime
--- ARGV[4]   seconds to keep a bucket after it would be full
--- ARGV[5…]  for each bucket: tokens a second, burst
--- Answer    text: microseconds to wait, 0 when taken, -1 when the lifetime is unknown
+-- KEYS[2…]  string  buckets, as `read_bucket.lua` tells
+-- ARGV[1]   `all`: all or none · `owed`: what is there, down to an empty bucket
+-- ARGV[2]   seconds to keep the lifetime
+-- ARGV[3]   seconds to keep a bucket after it would be full
+-- ARGV[4]   microseconds from now in which turns are given
+-- ARGV[5…]  for each bucket: tokens a second; burst; the most tokens a second that
+--           may be told; tokens to take, below zero to give them back
+-- Answer    text: `0` when taken, `-1` when the lifetime is unknown, else
+--           `microseconds to wait, place of the bucket from 0, its tokens a second`
 --
--- A bucket that is missing was never used in this lifetime, or has expired when it
--- was full: it counts as empty at the lifetime's beginning. So does one that another
--- run of the server left behind, whose last takes may be lost.
+-- Whoever is refused is told a turn of its own, behind those who wait already, so that
+-- they do not all come back for the same tokens. A turn reserves nothing.
+--
+-- What is more than a burst waits for a full bucket, and leaves a debt.
 
-local life = redis.call('GET', KEYS[1])
+local values = redis.call('MGET', unpack(KEYS))
+local life = values[1]
 if not life then
   return '-1'
 end
-redis.call('EXPIRE', KEYS[1], ARGV[3])
-local run, since = string.match(life, '^(%S+) (%d+)$')
-local clock = redis.call('TIME')
-local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
-local wanted = tonumber(ARGV[1])
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+local now, margin_s = now_us(), tonumber(ARGV[3])
 
-local held, wait = {}, 0
+local buckets, longest, short = {}, 0, 0
 for i = 2, #KEYS do
-  local rate, burst = tonumber(ARGV[2 * i + 1]), tonumber(ARGV[2 * i + 2])
-  local bucket = redis.call('HMGET', KEYS[i], 'tokens', 'at', 'run')
-  local tokens, at = 0, tonumber(since)
-  if bucket[3] == run then
-    tokens, at = tonumber(bucket[1]), tonumber(bucket[2])
+  local at = 4 * i - 3
+  local bucket = read_bucket(values[i], life, now, tonumber(ARGV[at]),
+    tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]))
+  bucket.wanted = tonumber(ARGV[at + 3])
+  buckets[i] = bucket
+  local missing = math.min(bucket.wanted, bucket.burst) - bucket.tokens
+  if missing / bucket.rate * 1000000 > longest then
+    longest, short = missing / bucket.rate * 1000000, i
   end
-  -- After the clock was put back nobody knows what was earned: begin empty.
-  if at > now then
-    tokens, at = 0, now
-  end
-  held[i] = math.min(burst, tokens + (now - at) * rate / 1000000)
-  wait = math.max(wait, (wanted - held[i]) / rate * 1000000)
-end
-if ARGV[2] == 'owed' then
-  wait = 0
 end
 
-for i = 2, #KEYS do
-  local rate, burst = tonumber(ARGV[2 * i + 1]), tonumber(ARGV[2 * i + 2])
-  local tokens = held[i]
-  if wait == 0 then
-    tokens = math.max(0, math.min(burst, tokens - wanted))
+if short > 0 and ARGV[1] == 'all' then
+  local bucket, ahead = buckets[short], tonumber(ARGV[4])
+  local wait = longest
+  if bucket.turn > now then
+    wait = math.max(wait, bucket.turn - now + bucket.wanted / bucket.rate * 1000000)
   end
-  redis.call('HSET', KEYS[i], 'tokens', string.format('%.17g', tokens),
-    'at', string.format('%.0f', now), 'run', run)
-  local ttl = (burst - tokens) / rate + tonumber(ARGV[4])
-  redis.call('PEXPIRE', KEYS[i], string.format('%.0f', math.ceil(ttl * 1000)))
+  if wait <= ahead then
+    bucket.turn = now + wait
+    write_bucket(KEYS[short], bucket, now, margin_s)
+  else
+    wait = math.max(longest, ahead)
+  end
+  return string.format('%.0f %.0f %.17g', math.ceil(wait), short - 2, bucket.rate)
 end
-return string.format('%.0f', math.ceil(wait))
+
+for i = 2, #KEYS do
+  local bucket = buckets[i]
+  local left = math.min(bucket.burst, bucket.tokens - bucket.wanted)
+  if ARGV[1] == 'owed' then
+    left = math.max(math.min(bucket.tokens, 0), left)
+  end
+  bucket.tokens = left
+  write_bucket(KEYS[i], bucket, now, margin_s)
+end
+return '0'

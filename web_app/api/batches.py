@@ -1,6 +1,6 @@
 """Batches: made, listed and looked at."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from models.queries.reads import batch_by_id, batch_page, stations
 from models.queries.tenants import config_by_id, config_by_name
 from models.queries.uploads import INLINE_PART, create_batch, take_part
 from models.recipients import Channel, Format, read
-from models.status import OUTCOMES
+from models.status import OUTCOMES, BatchStatus
 from web_app.auth import caller
 from web_app.bodies import (
     answer,
@@ -69,7 +69,9 @@ def index() -> Response:
         rows = batch_page(connection, tenant_id, after=last, limit=limit + 1)
     page = rows[:limit]
     following = page[-1]["id"] if len(rows) > limit else None
-    return answer({"batches": [shown(row) for row in page], "next": following})
+    waits = _shortages(page)
+    found = [shown(row) | {"limitedBy": waits.get(str(row["id"]))} for row in page]
+    return answer({"batches": found, "next": following})
 
 
 @batches.get("/<uuid:batch_id>")
@@ -83,6 +85,7 @@ def show(batch_id: UUID) -> Response:
         {
             **shown(row),
             "live": _live(row),
+            "limitedBy": _shortages([row]).get(str(row["id"])),
             "stations": [
                 {
                     "name": station.name,
@@ -97,7 +100,10 @@ def show(batch_id: UUID) -> Response:
 
 
 def shown(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a batch as the API shows it; `live` is counted only for a single one."""
+    """Return a batch as the API shows it.
+
+    `live` is counted only for a single one, `limitedBy` looked up only where shown.
+    """
     return {
         "id": row["id"],
         "name": row["name"],
@@ -115,6 +121,7 @@ def shown(row: Mapping[str, Any]) -> dict[str, Any]:
         "invalid": row["invalid"],
         "counts": {str(outcome): row[str(outcome)] for outcome in OUTCOMES},
         "live": None,
+        "limitedBy": None,
     }
 
 
@@ -127,6 +134,18 @@ def _live(row: Mapping[str, Any]) -> Mapping[str, int] | None:
         return count(str(row["id"]))
     except NeighbourUnavailableError:
         return None
+
+
+def _shortages(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+    """Return by batch what it waits for; nothing where nobody answers."""
+    find = services().neighbours.shortages
+    moving = [str(row["id"]) for row in rows if row["status"] == BatchStatus.PROCESSING]
+    if find is None or not moving:
+        return {}
+    try:
+        return find(moving)
+    except NeighbourUnavailableError:
+        return {}
 
 
 def _payload(payload: Mapping[str, Any]) -> Mapping[str, Any]:

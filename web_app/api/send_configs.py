@@ -11,9 +11,12 @@ from models.capabilities import (
     CHANNELS,
     CREDENTIALS,
     DEFAULT_RATES_PER_S,
+    Capabilities,
+    capabilities,
     checked_settings,
 )
 from models.errors import InvalidInputError
+from models.levels import managed_limit
 from models.limit import Limit
 from models.payload import checked_defaults
 from models.plan import Mode, Policy
@@ -103,7 +106,12 @@ def _new_config(body: Mapping[str, Any]) -> NewConfig:
         provider=provider,
         settings=settings,
         credentials=_credentials(body, provider, mode),
-        limit=_limit(mapping_field(body, "rateLimit"), provider, mode),
+        limit=_limit(
+            mapping_field(body, "rateLimit"),
+            provider,
+            capabilities(provider, settings),
+            mode,
+        ),
         policy=cast(
             "Policy",
             _one_of(body, "policy", list(get_args(Policy)), default="at_most_once"),
@@ -181,7 +189,9 @@ def _sealed(given: Mapping[str, Any], provider: str) -> bytes | None:
     return credentials.seal(given, services().credentials_key)
 
 
-def _limit(given: Mapping[str, Any], provider: str, mode: Mode) -> Limit:
+def _limit(
+    given: Mapping[str, Any], provider: str, able: Capabilities, mode: Mode
+) -> Limit:
     only(given, frozenset({"perSecond", "burst"}), within="rateLimit.")
     per_s = given.get("perSecond", DEFAULT_RATES_PER_S[provider])
     burst = given.get("burst")
@@ -195,15 +205,24 @@ def _limit(given: Mapping[str, Any], provider: str, mode: Mode) -> Limit:
             f"'burst' must be a number from 1 to {_MOST_PER_S}.",
             field="rateLimit.burst",
         )
-    limit, shared = Limit.of(per_s, burst), DEFAULT_RATES_PER_S[provider]
-    # More than the shared bucket ever holds could never be taken from it at once.
-    if mode == "managed" and max(limit.per_s, limit.burst) > shared:
-        raise InvalidInputError(
-            f"The platform's account at {provider} is shared and sends {shared:g} a "
-            "second; a managed config cannot have more.",
-            field="rateLimit.perSecond",
-        )
+    limit = able.default_limit(per_s) if burst is None else Limit(per_s, burst)
+    if mode == "managed":
+        _check_share(limit, managed_limit(able))
     return limit
+
+
+def _check_share(limit: Limit, shared: Limit) -> None:
+    """Refuse what the level of the platform's account would never let through."""
+    for name, asked, most in (
+        ("perSecond", limit.per_s, shared.per_s),
+        ("burst", limit.burst, shared.burst),
+    ):
+        if asked > most:
+            raise InvalidInputError(
+                f"A managed config shares the platform's account: {name!r} is at most "
+                f"{most:g}.",
+                field=f"rateLimit.{name}",
+            )
 
 
 def _is_number(value: Any) -> bool:

@@ -8,13 +8,14 @@ import redis
 from hot_state import client as client_module
 from hot_state.limiter import Limiter
 from hot_state.lock import Lease
-from models.limit import Bucket, Limit
+from models.limit import Bucket, Limit, Told
 from models.outcome import Outcome
 
 NAMES = [
     "acquire_lease",
     "count_final",
     "forget_outcomes",
+    "heed_provider",
     "list_waiting",
     "mark_lifetime",
     "record_outcome",
@@ -35,6 +36,10 @@ def use_everything(client, outcomes) -> None:
     buckets = [Bucket("system", Limit.of(1e6)), Bucket("config", Limit.of(10))]
     limiter.take(buckets, 1)
     limiter.give_back(buckets, 1)
+    limiter.heed(buckets[1], Told(5.0, for_s=9.0, pause_s=1.0))
+    limiter.take(buckets, 1)
+    limiter._told.clear()
+    limiter.take(buckets, 1)
     lease = Lease(client, "leader", ttl_s=9)
     lease.acquire()
     lease.acquire()
@@ -85,7 +90,9 @@ def test_forgotten_scripts_are_sent_again(client, outcomes):
     client.script_flush()
     use_everything(client, outcomes)
 
-    hashes = [client_module.Script(name)._sha for name in NAMES]
+    begins = {name: ["read_bucket"] for name in ("heed_provider", "take_tokens")}
+    scripts = [client_module.Script(n, after=begins.get(n, ())) for n in NAMES]
+    hashes = [script._sha for script in scripts]
     assert all(client.script_exists(*hashes))
 
 
@@ -95,4 +102,4 @@ def test_all_scripts_are_tried_here():
 
     found = {item.name for item in folder.iterdir() if item.name.endswith(".lua")}
 
-    assert found == {f"{name}.lua" for name in NAMES}
+    assert found == {f"{name}.lua" for name in [*NAMES, "read_bucket"]}

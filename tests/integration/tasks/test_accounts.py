@@ -155,16 +155,15 @@ def test_a_managed_config_sends_by_the_platforms_account(
         )
     keys = ["re_platform_hush", "re_platform_new"]
 
-    senders = [
-        start_worker(resend_api_key=SecretStr(key)).senders.of(str(batch_id))
-        for key in keys
-    ]
+    workers = [start_worker(resend_api_key=SecretStr(key)) for key in keys]
+    senders = [worker.senders.of(str(batch_id)) for worker in workers]
 
-    config_id = senders[0].plan.config_id
-    assert [bucket.scope for bucket in senders[0].buckets] == [
+    plan = senders[0].plan
+    assert [level.bucket.scope for level in workers[0].limits.of(plan)] == [
         "system",
         "provider:resend",
-        f"config:{config_id}",
+        f"config:{plan.config_id}",
+        "requests:provider:resend",
     ]
     accounts = [sender.plan.account for sender in senders]
     assert len(set(accounts)) == 2

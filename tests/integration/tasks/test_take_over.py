@@ -158,7 +158,7 @@ def during_call(worker, monkeypatch):
         sender = worker.senders.of(str(batch_id))
         meanwhile = Meanwhile(sender.provider, happens)
         known = worker.senders._senders
-        fields = (sender.plan, sender.templates, meanwhile, sender.buckets)
+        fields = (sender.plan, sender.templates, meanwhile)
         monkeypatch.setitem(known, str(batch_id), type(sender)(*fields))
 
     return put

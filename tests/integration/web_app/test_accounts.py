@@ -107,7 +107,7 @@ def test_a_managed_config_has_the_platforms_settings(tenant):
 
     assert made["mode"] == "managed"
     assert made["settings"] == {"region": "eu-west-1"}
-    assert made["rateLimit"] == {"perSecond": 14.0, "burst": 14.0}
+    assert made["rateLimit"] == {"perSecond": 14.0, "burst": 7.0}
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_managed_config_has_the_platforms_settings(tenant):
         ({"mode": "managed", "rateLimit": {"perSecond": 101}}, "rateLimit.perSecond"),
         (
             {"mode": "managed", "rateLimit": {"perSecond": 9, "burst": 500}},
-            "rateLimit.perSecond",
+            "rateLimit.burst",
         ),
         (
             {"mode": "managed", "provider": "ses", "settings": {"region": "us-east-1"}},

@@ -151,7 +151,7 @@ def test_a_config_keeps_its_secret_and_its_name(tenant, database):
     )
 
     assert again.status_code == 409
-    assert made["rateLimit"] == {"perSecond": 50.0, "burst": 50.0}
+    assert made["rateLimit"] == {"perSecond": 50.0, "burst": 25.0}
     assert made["policy"] == "at_most_once"
     listed = tenant.get("/api/send-configs")
     assert [config["name"] for config in listed.json["sendConfigs"]] == [
