@@ -71,6 +71,9 @@ class Settings(BaseSettings):
     ack_wait_s: float = Field(default=60, gt=0)
     endpoint_networks: str = ""
     endpoint_ports: str = "80,443"
+    breaker_failures: int = Field(default=5, ge=1)
+    breaker_wait_s: float = Field(default=5, gt=0)
+    breaker_longest_wait_s: float = Field(default=60, gt=0)
     key_life_s: float = Field(default=24 * 3600, gt=0)
     unknown_window_s: float = Field(default=90, gt=0)
 

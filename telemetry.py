@@ -59,6 +59,38 @@ UNLOGGED_CHUNKS = Gauge(
     registry=METRICS,
 )
 
+#: Calls that found a provider failing: 5xx, time-outs, connections that failed.
+PROVIDER_FAULTS = Counter(
+    "batchsender_provider_faults",
+    "Calls that found a provider failing, by provider.",
+    ["provider"],
+    registry=METRICS,
+)
+
+#: Groups of calls that went out to find out whether a provider is back.
+BREAKER_PROBES = Counter(
+    "batchsender_breaker_probes",
+    "Groups of calls that went out as probes, by provider.",
+    ["provider"],
+    registry=METRICS,
+)
+
+#: What became of breakers by reports of this process: `opened` or `closed`.
+BREAKER_CHANGES = Counter(
+    "batchsender_breaker_changes",
+    "Circuit breakers that opened or closed, by provider and change.",
+    ["provider", "change"],
+    registry=METRICS,
+)
+
+#: Groups that waited for a provider to come back; each try counts.
+BREAKER_WAITS = Counter(
+    "batchsender_breaker_waits",
+    "Groups of calls that an open breaker held back, by provider.",
+    ["provider"],
+    registry=METRICS,
+)
+
 
 def _no_fields() -> Mapping[str, Any]:
     return _NO_FIELDS

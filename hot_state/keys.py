@@ -19,6 +19,9 @@ LIFETIME_TTL_S = 86_400
 #: How long a bucket is kept after it would be full again.
 BUCKET_MARGIN_S = 60
 
+#: A breaker whose provider nobody called for so long is closed.
+BREAKER_TTL_S = 2 * 86_400
+
 #: How long it is told what a batch waits for, after its last refusal. Longer than
 #: the waits between refusals (`limiter.TURNS_S`).
 SHORTAGE_TTL_S = 15
@@ -63,3 +66,8 @@ def shortage(batch_id: str) -> str:
 def lease(name: str) -> str:
     """Return the string that holds the owner of a lease."""
     return f"lease:{name}"
+
+
+def breaker(scope: str) -> str:
+    """Return the string that holds a circuit breaker's state as JSON."""
+    return f"breaker:{scope}"

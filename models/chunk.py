@@ -10,6 +10,7 @@ from typing import Any
 
 from models import bits
 from models.outcome import Answer, Outcome
+from models.patience import Patience, Refusal, only, refused_again
 
 #: Why somebody failed whom nobody called because the job ended its workers, and how
 #: SQL finds those again.
@@ -67,7 +68,8 @@ class Chunk:
     """What the ledger says of one chunk; sets of positions as in `models.bits`.
 
     Whoever is in no call and in none of the five outcomes is *open*; nobody is in
-    two. `doubt` are those for whom a call was ever made without an answer.
+    two. `doubt` are those for whom a call was ever made without an answer, `refusals`
+    those who are open because they were refused for now.
     """
 
     batch_id: str
@@ -87,6 +89,7 @@ class Chunk:
     late: int = 0
     provider_ids: Mapping[int, str] = field(default_factory=dict)
     errors: Mapping[int, str] = field(default_factory=dict)
+    refusals: tuple[Refusal, ...] = ()
 
     @property
     def decided(self) -> int:
@@ -228,6 +231,31 @@ def recorded(chunk: Chunk, record: Outcome, *, keyed: bool) -> Chunk:
         provider_ids={**chunk.provider_ids, **_of(record.provider_ids, sent)},
         errors={**chunk.errors, **_of(record.errors, failed | unproven)},
     )
+
+
+def refused(
+    chunk: Chunk, members: int, patience: Patience, *, at: float, reason: str
+) -> Chunk:
+    """Return the chunk after a provider refused these for now.
+
+    Who is still open of them was refused once more; who has been refused long enough
+    has failed, or is unknown who was ever in doubt.
+    """
+    members &= chunk.open
+    refusals = refused_again(chunk.refusals, members, at)
+    worn_out = {
+        position: f"Refused for now {one.times} times, the last time: {reason}"
+        for one in refusals
+        if one.members & members and patience.is_over(one, at)
+        for position in bits.positions(one.members & members)
+    }
+    chunk = left_out(chunk, failed=worn_out)
+    return replace(chunk, refusals=only(refusals, chunk.open))
+
+
+def times_refused(chunk: Chunk, members: int) -> int:
+    """Return how often one of these members was refused for now, at most."""
+    return max((r.times for r in chunk.refusals if r.members & members), default=0)
 
 
 def given_up(chunk: Chunk, calls: Iterable[CallIntent], reason: str) -> Chunk:

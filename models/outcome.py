@@ -7,16 +7,19 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Why nothing more may be sent until a person has acted.
+    """Why nothing more may be sent until a person has acted, or a time has come.
 
     Attributes:
         scope: `config` stops all that the config sends; `sender` stops what is sent
             under the sender's name of this batch.
         reason: A sentence that tells the tenant what to do.
+        ends_after_s: When a config's hold ends by itself, in seconds, because what
+            was used up comes back; none: a person must act.
     """
 
     scope: Literal["config", "sender"]
     reason: str
+    ends_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,9 @@ class Answer:
             again, with the reason.
         hold: Why nothing more may be sent, if so.
         rate: What the provider says of its limit, if it does.
+        is_fault: The provider failed by itself, did not answer, or could not be
+            reached; it has refused nothing. What the circuit breaker counts.
+        is_called: The call began. False where we held it back ourselves.
     """
 
     accepted: int = 0
@@ -73,6 +79,8 @@ class Answer:
     suppress: Mapping[int, str] = field(default_factory=dict)
     hold: Hold | None = None
     rate: ReportedRate | None = None
+    is_fault: bool = False
+    is_called: bool = True
 
 
 @dataclass(frozen=True, slots=True)

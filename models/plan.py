@@ -8,6 +8,7 @@ from models.capabilities import Capabilities, capabilities
 from models.content import Attachment
 from models.levels import Sending
 from models.limit import Counts, Grid, Limit, grid
+from models.patience import PATIENCE, Patience
 from models.payload import content_of
 from models.unsubscribe import Unsubscribing
 
@@ -34,6 +35,7 @@ class Plan:
         policy: What to do about outcomes that stayed unknown.
         limit: The config's rate in what the provider counts.
         grid: How the batch is cut.
+        patience: When a refusal for now becomes one for good.
         mode: Whose account the config uses.
         unsubscribing: How links to unsubscribe by are made; none where the content
             asks for none.
@@ -50,6 +52,7 @@ class Plan:
     policy: Policy
     limit: Limit
     grid: Grid
+    patience: Patience = PATIENCE
     mode: Mode = "byok"
     unsubscribing: Unsubscribing | None = None
 
@@ -93,6 +96,8 @@ class Plan:
             "burst": self.limit.burst,
             "chunk": self.grid.chunk,
             "call": self.grid.call,
+            "retryForS": self.patience.for_s,
+            "retryTimes": self.patience.times,
             "mode": self.mode,
             "unsubscribe": self.unsubscribing and self.unsubscribing.as_json(),
         }
@@ -114,7 +119,10 @@ class Plan:
             policy=sealed["policy"],
             limit=Limit(sealed["perSecond"], sealed["burst"]),
             grid=Grid(sealed["chunk"], sealed["call"]),
-            # Batches that were sealed by an older release have neither.
+            # Batches that were sealed by an older release have none of these.
+            patience=Patience(
+                sealed.get("retryForS", PATIENCE.for_s), sealed.get("retryTimes")
+            ),
             mode=sealed.get("mode", "byok"),
             unsubscribing=unsubscribe and Unsubscribing.of(unsubscribe),
         )
@@ -148,6 +156,9 @@ class Plan:
             content=content,
             policy=config["policy"],
             limit=limit,
+            patience=Patience(
+                config.get("retry_for_s", PATIENCE.for_s), config.get("retry_times")
+            ),
             grid=grid(
                 _in_recipients(limit, able.counts, max_batch),
                 max_batch=max_batch,

@@ -94,7 +94,8 @@ api_keys = Table(
 )
 
 #: `credentials` is a PyNaCl SecretBox, none where `mode` is managed; `held_reason`
-#: stops all sending by a config; `revision` grows with each change of the account.
+#: stops all sending by a config, until `held_until` where it has one; `revision`
+#: grows with each change of the account.
 send_configs = Table(
     "send_configs",
     metadata,
@@ -113,7 +114,15 @@ send_configs = Table(
     _created_at(),
     Column("mode", Text, nullable=False, server_default="byok"),
     Column("defaults", JSONB, nullable=False, server_default="{}"),
+    _time("held_until"),
+    Column("retry_for_s", Float, nullable=False, server_default="86400"),
+    Column("retry_times", Integer),
     UniqueConstraint("tenant_id", "name"),
+    Index(
+        "send_configs_held_until_idx",
+        "held_until",
+        postgresql_where=text("held_until is not null"),
+    ),
     CheckConstraint("mode in ('managed', 'byok')", name="mode"),
     CheckConstraint("policy in ('at_most_once', 'at_least_once')", name="policy"),
     CheckConstraint("channel in ('email', 'sms', 'webhook')", name="channel"),
@@ -276,6 +285,7 @@ chunks = Table(
     _time("done_at"),
     _time("folded_at"),
     _time("logged_at"),
+    Column("refusals", JSONB, nullable=False, server_default="[]"),
     PrimaryKeyConstraint("batch_id", "no"),
     CheckConstraint(
         "bit_count(sent | failed | unknown | suppressed | cancelled)"

@@ -23,6 +23,8 @@ from providers.http import HttpAnswer, HttpSession, NoAnswer, NotSent, json_obje
 from providers.provider import Account, Call, File
 from providers.rate_headers import reported_rate
 from providers.verdicts import (
+    DAILY_QUOTA_S,
+    MONTHLY_QUOTA_S,
     NOT_READABLE,
     ErrorTable,
     Taken,
@@ -63,12 +65,14 @@ ERRORS: ErrorTable = {
     "429 daily_quota_exceeded": Verdict(
         Then.PAUSE,
         "refused",
-        "Resend's daily quota is used up: raise it there, or go on tomorrow.",
+        "Resend's daily quota is used up: raise it there. It is tried every hour.",
+        hold_ends_after_s=DAILY_QUOTA_S,
     ),
     "429 monthly_quota_exceeded": Verdict(
         Then.PAUSE,
         "refused",
-        "Resend's monthly quota is used up: raise it there, or go on next month.",
+        "Resend's monthly quota is used up: raise it there. It is tried every day.",
+        hold_ends_after_s=MONTHLY_QUOTA_S,
     ),
     "429": Verdict(Then.RETRY, "refused", "Resend asked us to go slower."),
     "451": Verdict(

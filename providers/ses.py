@@ -26,6 +26,7 @@ from providers.http import HttpAnswer, NoAnswer, NotSent, json_object
 from providers.provider import Account, Call, File
 from providers.ses_transport import Transport
 from providers.verdicts import (
+    DAILY_QUOTA_S,
     NOT_READABLE,
     ErrorTable,
     Taken,
@@ -42,7 +43,12 @@ ACCOUNT_DEADLINE_S = 10.0
 _REFUSED = "SES refused the message."
 _KEY = "SES does not accept the credentials: check the send config's."
 _SLOWER = "SES asked us to go slower."
-_QUOTA = "The account's daily quota at SES is used up: raise it, or go on tomorrow."
+_QUOTA = Verdict(
+    Then.PAUSE,
+    "refused",
+    "The account's daily quota at SES is used up: raise it. It is tried every hour.",
+    hold_ends_after_s=DAILY_QUOTA_S,
+)
 _PAUSED = "Sending is paused at SES: look at the account there."
 _SUSPENDED = "SES has suspended the account: look at it there."
 _DOMAIN = "The sender's domain is not verified at SES."
@@ -52,11 +58,9 @@ _SET = "SES does not know the configuration set of the send config."
 #: Names are exceptions, with the beginning of their text where one exception means
 #: two things, and the states of the entries of a bulk call.
 ERRORS: ErrorTable = {
-    "ThrottlingException Daily message quota exceeded": Verdict(
-        Then.PAUSE, "refused", _QUOTA
-    ),
+    "ThrottlingException Daily message quota exceeded": _QUOTA,
     "ThrottlingException": Verdict(Then.RETRY, "refused", _SLOWER),
-    "Throttling Daily message quota exceeded": Verdict(Then.PAUSE, "refused", _QUOTA),
+    "Throttling Daily message quota exceeded": _QUOTA,
     "Throttling": Verdict(Then.RETRY, "refused", _SLOWER),
     "TooManyRequestsException": Verdict(Then.RETRY, "refused", _SLOWER),
     "LimitExceededException": Verdict(
@@ -92,7 +96,7 @@ ERRORS: ErrorTable = {
     "TEMPLATE_DOES_NOT_EXIST": Verdict(Then.FAIL, "refused", _REFUSED, quotes=True),
     "ACCOUNT_SUSPENDED": Verdict(Then.PAUSE, "refused", _SUSPENDED),
     "ACCOUNT_THROTTLED": Verdict(Then.RETRY, "refused", _SLOWER),
-    "ACCOUNT_DAILY_QUOTA_EXCEEDED": Verdict(Then.PAUSE, "refused", _QUOTA),
+    "ACCOUNT_DAILY_QUOTA_EXCEEDED": _QUOTA,
     "INVALID_SENDING_POOL_NAME": Verdict(
         Then.PAUSE, "refused", "SES does not know the pool of addresses to send from."
     ),

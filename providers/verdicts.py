@@ -32,6 +32,10 @@ log = logging.getLogger("batchsender.providers")
 MAX_WORDS = 300
 #: How long *retry later* waits, in seconds.
 LATER_S = 300.0
+#: When a quota that comes back by itself is tried again, in seconds: one that counts
+#: the last 24 hours gives some of itself back at any time.
+DAILY_QUOTA_S = 3600.0
+MONTHLY_QUOTA_S = 24 * 3600.0
 
 _SHORTEST_SECRET = 6
 
@@ -68,14 +72,19 @@ class Verdict:
         proof: *accepted*, *refused*, or *none*: nothing is proven.
         says: A sentence that a tenant may read; it says what to do, if anything.
         quotes: The provider's own words may follow the sentence.
+        hold_ends_after_s: When the hold ends by itself, in seconds, because what was
+            used up comes back; none: a person must act.
         wait_s: How long the provider asked us to wait, in seconds; in no table.
+        is_fault: The provider failed by itself or could not be reached; in no table.
     """
 
     then: Then
     proof: Proof
     says: str
     quotes: bool = False
+    hold_ends_after_s: float | None = None
     wait_s: float | None = None
+    is_fault: bool = False
 
     def quoting(self, words: str, secrets: Collection[str] = ()) -> "Verdict":
         """Return the row with the provider's words behind it, if it may have them.
@@ -105,7 +114,10 @@ class Taken:
 ErrorTable = Mapping[str, Verdict]
 
 NOT_READABLE = Verdict(
-    Then.RETRY, "none", "The provider's answer is not what it documents."
+    Then.RETRY,
+    "none",
+    "The provider's answer is not what it documents.",
+    is_fault=True,
 )
 
 
@@ -127,9 +139,10 @@ def verdict_on(table: ErrorTable, status: int, names: Sequence[str] = ()) -> Ver
 def without_answer(found: NotSent | NoAnswer) -> Verdict:
     """Return what it means that no answer came: the first byte decides."""
     if isinstance(found, NoAnswer):
-        return Verdict(Then.RETRY, "none", found.reason)
-    then = Then.PAUSE if found.is_forbidden else Then.RETRY
-    return Verdict(then, "refused", found.reason)
+        return Verdict(Then.RETRY, "none", found.reason, is_fault=True)
+    if found.is_forbidden:
+        return Verdict(Then.PAUSE, "refused", found.reason)
+    return Verdict(Then.RETRY, "refused", found.reason, is_fault=True)
 
 
 def judged(
@@ -141,7 +154,11 @@ def judged(
     if 200 <= found.status < 300:
         return None
     verdict = verdict_on(table, found.status, names)
-    return replace(verdict, wait_s=retry_after_s(found.headers))
+    return replace(
+        verdict,
+        wait_s=retry_after_s(found.headers),
+        is_fault=verdict.is_fault or found.status >= 500,
+    )
 
 
 def whole(verdict: Verdict, size: int, *, rate: ReportedRate | None = None) -> Answer:
@@ -183,6 +200,9 @@ def by_member(
         suppress={i: one.says for i, one in suppress.items()},
         hold=_hold(errors),
         rate=rate,
+        # Whoever deals with one member of a call is there.
+        is_fault=len(errors) == len(results)
+        and all(one.is_fault for one in errors.values()),
     )
 
 
@@ -201,7 +221,7 @@ def _which(errors: Mapping[int, Verdict], then: Sequence[Then]) -> dict[int, Ver
 def _hold(errors: Mapping[int, Verdict]) -> Hold | None:
     for one in errors.values():
         if one.then is Then.PAUSE:
-            return Hold("config", one.says)
+            return Hold("config", one.says, one.hold_ends_after_s)
     for one in errors.values():
         if one.then is Then.STOP_SENDER:
             return Hold("sender", one.says)

@@ -1,24 +1,30 @@
 """Station 3: batches that are due get their ledger, and work that is open a job."""
 
+import logging
+
 from dramatiq.errors import BrokerError
 
 from brokers import JetStreamBroker, dispatch
 from models.database import Database
 from models.errors import NeighbourUnavailableError
 from models.jobs import ExpandBatch
-from models.queries import publishing
+from models.queries import holding, publishing
+
+log = logging.getLogger("batchsender.discovery")
 
 #: A batch that still has something to publish is expanded again after this time.
 EXPAND_AGAIN_S = 2.0
 
 
 def discover(database: Database, broker: JetStreamBroker) -> int:
-    """Start what is due and ask for the expansion of what is unpublished.
+    """End holds, start what is due, and ask for the expansion of what is unpublished.
 
     Returns how many expansions were asked for. While NATS takes nothing, that is the
     reason its tenants read; the next round asks again: what is left is a query.
     """
     with database.transaction() as connection:
+        if released := holding.release_lapsed(connection):
+            log.info("%s holds of configs have come to their end.", released)
         publishing.start_due_batches(connection)
     with database.statement() as connection:
         due = publishing.batches_to_expand(connection, again_s=EXPAND_AGAIN_S)

@@ -36,6 +36,8 @@ KEY_MARGIN_S = 3600.0
 #: Statuses in which calls begun are not repeated now, but later.
 _STANDING = ("paused", "held")
 
+_NOT_CALLED = Answer(taken_up=False, is_called=False)
+
 
 class PoisonChunkError(BatchSenderError):
     """A chunk that ended its workers too often; its message is a dead letter."""
@@ -84,7 +86,10 @@ class ChunkRun:
                 self._row.wait(wait_s)
                 return
             fresh = self._begun(fresh, calls)
-        elif 0 < (wait_s := self._tokens.before_claiming(fresh.size)) < TURNS_S * 2:
+        elif (
+            0 < (wait_s := self._tokens.before_claiming(fresh.size)) < TURNS_S * 2
+            and not self._waits_in_vain
+        ):
             # Nothing is written; longer waits look at the row, which may be another's.
             self._row.wait(wait_s)
             return
@@ -97,6 +102,11 @@ class ChunkRun:
             self._send(held)
         else:
             self._take_over(held, status)
+
+    @property
+    def _waits_in_vain(self) -> bool:
+        """Tell whether the provider has been failing for longer than we wait for it."""
+        return self._tokens.failing_for_s >= self._plan.patience.for_s
 
     def _take_over(self, held: Chunk, status: str) -> None:
         held = self._row.with_records(held, keyed=self._plan.keyed)
@@ -132,23 +142,36 @@ class ChunkRun:
         while then is not None:
             self._delivery.touch()
             held, wait_s = self._called(then)
-            self._tokens.used()
             self._row.record(held)
             then = self._advanced(held, wait_s)
 
     def _called(self, held: Chunk) -> tuple[Chunk, float]:
         calls = held.in_call
         wait_s = self._tokens.secured(calls)
-        away = Answer(taken_up=False, retry_after_s=wait_s, reason="No tokens.")
+        away = replace(_NOT_CALLED, retry_after_s=wait_s, reason="No tokens.")
         answers = [away] * len(calls) if wait_s else self._answers(calls)
+        self._tokens.used(answers)
         self._heed(calls, answers)
         for call, answer in zip(calls, answers, strict=True):
-            held = rules.answered(held, call, answer, keyed=self._plan.keyed)
+            held = self._after(held, call, answer)
             if (held.open | held.calling) & call.members:
-                wait_s = max(wait_s, self._pause_s(answer))
+                wait_s = max(wait_s, self._pause_s(held, call, answer))
             if answer.rate is not None and answer.rate.remaining < 1 and held.open:
                 wait_s = max(wait_s, answer.rate.reset_s)
         return held, wait_s
+
+    def _after(self, held: Chunk, call: CallIntent, answer: Answer) -> Chunk:
+        held = rules.answered(held, call, answer, keyed=self._plan.keyed)
+        # What holds the account refuses nobody: a person, or time, will mend it.
+        if not answer.is_called or answer.hold is not None:
+            return held
+        return rules.refused(
+            held,
+            call.members,
+            self._plan.patience,
+            at=time.time(),
+            reason=answer.reason,
+        )
 
     def _answers(self, calls: Sequence[CallIntent]) -> list[Answer]:
         if len(calls) == 1:
@@ -158,7 +181,7 @@ class ChunkRun:
     def _answer(self, call: CallIntent) -> Answer:
         if not self._row.is_fresh:
             # Too little is left of the lease: the call never began.
-            return Answer(taken_up=False, reason="The lease was nearly over.")
+            return replace(_NOT_CALLED, reason="The lease was nearly over.")
         made = Call(
             key=call.key(self._plan.batch_id, self._job.no),
             batch_id=self._plan.batch_id,
@@ -184,7 +207,10 @@ class ChunkRun:
         then = None
         if not held.in_call and held.open and not wait_s:
             calls, wait_s = self._tokens.for_next_calls(held.open)
-            then = None if wait_s else self._begun(held, calls)
+            if wait_s and self._waits_in_vain:
+                held, wait_s = _ended(held), 0.0
+            elif not wait_s:
+                then = self._begun(held, calls)
         advanced = self._row.advance(held, then, wait_s=wait_s)
         if advanced is not None and advanced.goes_on:
             return then
@@ -246,10 +272,18 @@ class ChunkRun:
     def _begun(self, chunk: Chunk, calls: Sequence[int]) -> Chunk:
         return rules.begun(chunk, calls, account=self._plan.account, at=time.time())
 
-    def _pause_s(self, answer: Answer) -> float:
+    def _pause_s(self, held: Chunk, call: CallIntent, answer: Answer) -> float:
         """Return the back-off, or what the provider asked for, and a little more."""
         wait_s = answer.retry_after_s
         if wait_s is None:
-            wait_s = 2.0 ** min(self._delivery.deliveries, 4)
+            # Deliveries also count those that waited for tokens or for the breaker.
+            refused = rules.times_refused(held, call.members)
+            wait_s = 2.0 ** min(refused or self._delivery.deliveries, 4)
         # Those who were refused together shall not come back together.
         return wait_s * random.uniform(1.0, 1.25)  # noqa: S311 - it hides nothing
+
+
+def _ended(held: Chunk) -> Chunk:
+    """Return the chunk with everybody failed who waits for the provider in vain."""
+    reason = "The provider has been failing for too long; nobody was called any more."
+    return rules.left_out(held, failed=dict.fromkeys(bits.positions(held.open), reason))

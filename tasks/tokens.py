@@ -1,4 +1,7 @@
-"""The tokens that one delivery has in hand, and which calls they are for."""
+"""What one delivery needs before its calls begin, and which calls those are.
+
+The breaker's leave and tokens of all limits, for a whole group of calls or not at all.
+"""
 
 from collections.abc import Sequence
 
@@ -6,7 +9,9 @@ from models import bits
 from models.chunk import CallIntent
 from models.levels import Level, described
 from models.limit import Shortage
+from models.outcome import Answer
 from tasks.ledger_row import now_s
+from tasks.passing import Gate
 from tasks.worker import Sender, Worker
 
 #: Recipients in a group where a call takes one.
@@ -21,6 +26,7 @@ class Tokens:
     def __init__(self, worker: Worker, sender: Sender) -> None:
         self._worker = worker
         self._limiter = worker.limiter
+        self._gate = Gate(worker.breakers, sender.plan)
         self._sender = sender
         self._plan = sender.plan
         self._levels: Sequence[Level] = ()
@@ -67,22 +73,39 @@ class Tokens:
         self.give_back()
         return self._taken(members, self._worker.limits.of(self._plan))
 
-    def used(self) -> None:
-        """Note that the calls began."""
+    @property
+    def failing_for_s(self) -> float:
+        """Return how long the provider has been failing, if that is why we wait."""
+        return self._gate.failing_for_s
+
+    def used(self, answers: Sequence[Answer]) -> None:
+        """Note that the calls began, and what came of them."""
         self._recipients = self._requests = 0
+        self._gate.report(answers)
 
     def give_back(self) -> None:
-        """Return tokens for calls that did not begin."""
+        """Return tokens, and the breaker's leave, for calls that did not begin."""
+        self._gate.give_back()
         if self._requests:
             buckets = [level.bucket for level in self._levels]
             self._limiter.give_back(buckets, self._recipients, requests=self._requests)
-            self.used()
+            self._recipients = self._requests = 0
 
     @property
     def _is_fresh(self) -> bool:
         return self._requests > 0 and now_s() - self._taken_at < FRESH_S
 
     def _taken(self, calls: Sequence[int], levels: Sequence[Level]) -> float:
+        """Return 0.0 with the breaker's leave and all tokens in hand, or the wait."""
+        wait_s = self._gate.wait_s()
+        if wait_s:
+            return wait_s
+        wait_s = self._tokens_taken(calls, levels)
+        if wait_s:
+            self._gate.give_back()
+        return wait_s
+
+    def _tokens_taken(self, calls: Sequence[int], levels: Sequence[Level]) -> float:
         words, provider = self._worker.words, self._sender.provider
         wait_s = words.wait_for_account(self._plan, levels, provider)
         if wait_s:

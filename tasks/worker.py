@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 
 from hot_state import client as hot_state_client
+from hot_state.breaker import Breakers
 from hot_state.limiter import Limiter
 from hot_state.lock import Lease
 from hot_state.outcomes import Outcomes
 from hot_state.shortages import Shortages
+from models.breaker import BreakerRule
 from models.database import Database
 from models.message import Content, Templates
 from models.plan import Plan
@@ -153,6 +155,7 @@ class Worker:
     database: Database
     outcomes: Outcomes
     limiter: Limiter
+    breakers: Breakers
     limits: Limits
     shortages: Shortages
     demands: Demands
@@ -183,6 +186,7 @@ class Worker:
             timing=settings.timing,
             database=database,
             outcomes=Outcomes(client),
+            breakers=Breakers(client, _breaker_rule(settings)),
             limiter=limiter,
             limits=Limits(database, system_per_s=settings.system_rate_per_s),
             shortages=Shortages(client),
@@ -198,6 +202,16 @@ class Worker:
             callers=callers,
             lease=partial(Lease, client),
         )
+
+
+def _breaker_rule(settings: Settings) -> BreakerRule:
+    """Return when breakers open; a probe is given up with the lease of its call."""
+    return BreakerRule(
+        failures=settings.breaker_failures,
+        wait_s=settings.breaker_wait_s,
+        longest_wait_s=settings.breaker_longest_wait_s,
+        probe_s=settings.lease_s,
+    )
 
 
 def _accounts(database: Database, settings: Settings) -> Accounts:

@@ -5,6 +5,7 @@ from functools import partial
 from analytics import client as event_log
 from analytics import reports
 from hot_state import client as hot_state
+from hot_state.breaker import Breakers
 from hot_state.outcomes import Outcomes
 from hot_state.shortages import Shortages
 from settings import Settings
@@ -17,6 +18,7 @@ def neighbours(settings: Settings) -> Neighbours:
     clickhouse = event_log.connect(settings.clickhouse_url.get_secret_value())
     return Neighbours(
         live_counts=Outcomes(dragonfly).counts,
+        breaker=Breakers(dragonfly).of_config,
         shortages=Shortages(dragonfly).of,
         batch_stats=partial(reports.batch_stats, clickhouse),
         pings={

@@ -7,7 +7,9 @@ from uuid import UUID
 
 from flask import current_app
 
+from models.breaker import BreakerSeen
 from models.database import Database
+from models.errors import NeighbourUnavailableError
 from models.unsubscribe import Unsubscribing
 
 
@@ -21,12 +23,14 @@ class Neighbours:
         live_counts: From a batch's id as text to the five outcomes counted live.
         batch_stats: From a batch to its counts in the event log.
         pings: By server, a call that returns when the server answers.
+        breaker: From a config's id as text to how its circuit breaker stands.
         shortages: From batches' ids to what each waits for, as workers told it.
     """
 
     live_counts: Callable[[str], Mapping[str, int]] | None = None
     batch_stats: Callable[[UUID], Mapping[str, Any]] | None = None
     pings: Mapping[str, Callable[[], None]] = field(default_factory=dict)
+    breaker: Callable[[str], BreakerSeen] | None = None
     shortages: Callable[[Sequence[str]], Mapping[str, Mapping[str, Any]]] | None = None
 
 
@@ -63,3 +67,14 @@ def services() -> Services:
     """Return the doors and limits of the application that answers this request."""
     found: Services = current_app.extensions[Services.NAME]
     return found
+
+
+def breaker_seen(config_id: UUID) -> BreakerSeen | None:
+    """Return how a config's breaker stands; none where nobody can tell."""
+    seen = services().neighbours.breaker
+    if seen is None:
+        return None
+    try:
+        return seen(str(config_id))
+    except NeighbourUnavailableError:
+        return None

@@ -13,10 +13,16 @@ from models.errors import NotFoundError
 from models.outcome import Hold
 from models.plan import Plan
 
+# A hold without an end outlasts one that has an end; the same again begins anew.
 _HOLD = text(
     """
-    update send_configs set held_reason = :reason
-    where id = :config_id and held_reason is null
+    update send_configs set held_reason = :reason,
+        held_until = clock_timestamp() + make_interval(secs => :ends_after_s)
+    where id = :config_id and (
+        held_reason is null
+        or (held_until is not null
+            and (held_reason = :reason or cast(:ends_after_s as float) is null))
+    )
     """
 )
 _PAUSE = text(
@@ -28,9 +34,15 @@ _PAUSE = text(
 # Chunks that met the held config are unpublished already, with a new epoch.
 _RELEASE = text(
     """
-    update send_configs set held_reason = null
+    update send_configs set held_reason = null, held_until = null
     where id = :config_id and tenant_id = :tenant_id
     returning id
+    """
+)
+_LAPSED = text(
+    """
+    update send_configs set held_reason = null, held_until = null
+    where held_until <= clock_timestamp()
     """
 )
 _SUPPRESS = text(
@@ -54,7 +66,20 @@ def hold(connection: Connection, plan: Plan, asked: Hold) -> bool:
     if asked.scope == "sender" and names_sender:
         given: dict[str, Any] = {"batch_id": plan.batch_id, "reason": asked.reason}
         return connection.execute(_PAUSE, given).rowcount > 0
-    given = {"config_id": plan.config_id, "reason": asked.reason}
+    return hold_config(connection, plan.config_id, asked)
+
+
+def hold_config(connection: Connection, config_id: str, asked: Hold) -> bool:
+    """Stop a config until the hold's end, or until somebody resumes it.
+
+    Tells whether that changed anything. The same hold again begins anew; one without
+    an end outlasts the others.
+    """
+    given = {
+        "config_id": config_id,
+        "reason": asked.reason,
+        "ends_after_s": asked.ends_after_s,
+    }
     return connection.execute(_HOLD, given).rowcount > 0
 
 
@@ -68,6 +93,11 @@ def release_config(connection: Connection, tenant_id: UUID, config_id: UUID) -> 
         raise NotFoundError(
             "There is no such send config; list yours at GET /api/send-configs."
         )
+
+
+def release_lapsed(connection: Connection) -> int:
+    """Let configs send again whose holds have come to their end; returns how many."""
+    return connection.execute(_LAPSED).rowcount
 
 
 def suppress(connection: Connection, plan: Plan, reasons: Mapping[str, str]) -> None:

@@ -14,12 +14,13 @@ from sqlalchemy import Connection, text
 
 from models import bits
 from models.chunk import CallIntent, Chunk
+from models.patience import Refusal
 from models.prepared import Prepared
 
 _ROW = """
     c.batch_id, c.no, c.first, c.last, c.state, c.token, c.crashes, c.calls,
     c.in_call, c.sent, c.failed, c.unknown, c.suppressed, c.cancelled, c.doubt,
-    c.late, c.provider_ids, c.errors
+    c.late, c.provider_ids, c.errors, c.refusals
 """
 # A config that is held stops its batches as a pause does.
 _STATUS = """
@@ -123,6 +124,7 @@ _ADVANCE = Prepared(
         doubt = c.doubt | cast(:doubt as varbit),
         provider_ids = :provider_ids,
         errors = cast(:errors as jsonb),
+        refusals = cast(:refusals as jsonb),
         dead = :dead,
         done_at = case when :state = 'done' then clock_timestamp() end,
         folded_at = null
@@ -312,6 +314,7 @@ def _known(held: Chunk) -> dict[str, Any]:
         "in_call": _calls(held.in_call),
         "provider_ids": ids,
         "errors": _texts(held.errors),
+        "refusals": _refusals(held),
     }
 
 
@@ -343,6 +346,11 @@ def _calls(calls: tuple[CallIntent, ...]) -> str:
     return orjson.dumps([call.to_json() for call in calls]).decode()
 
 
+def _refusals(chunk: Chunk) -> str:
+    kept = [one.to_json() for one in chunk.refusals] if chunk.open else []
+    return orjson.dumps(kept).decode()
+
+
 def _texts(errors: Mapping[int, str]) -> str | None:
     if not errors:
         return None
@@ -369,5 +377,6 @@ def _chunk(row: Mapping[Any, Any]) -> Chunk:
         in_call=tuple(CallIntent.of_json(call) for call in row["in_call"]),
         provider_ids={at: value for at, value in enumerate(ids) if value is not None},
         errors={int(at): why for at, why in (row["errors"] or {}).items()},
+        refusals=tuple(Refusal.of_json(one) for one in row["refusals"]),
         **sets,
     )

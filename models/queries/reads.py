@@ -22,6 +22,7 @@ _BATCH = select(
     *(c for c in batches.columns if c.name not in _UNSHOWN),
     send_configs.c.name.label("config_name"),
     send_configs.c.channel.label("channel"),
+    send_configs.c.held_reason.label("held_reason"),
 ).join_from(batches, send_configs)
 _STATION_TIMES = text(
     """
@@ -41,8 +42,9 @@ _STATION_TIMES = text(
 def batch_by_id(
     connection: Connection, tenant_id: UUID, batch_id: UUID
 ) -> dict[str, Any]:
-    """Return a batch's row without its content, with `config_name` and `channel`.
+    """Return a batch's row without its content.
 
+    With it come its config's `config_name`, `channel` and `held_reason`.
     Raises `NotFoundError` for another tenant's batch.
     """
     found = connection.execute(

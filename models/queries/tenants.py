@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from models.errors import ConflictError, NotFoundError
 from models.limit import Limit
+from models.patience import PATIENCE, Patience
 from models.plan import Mode, Policy
 from models.tables import api_keys, send_configs, tenants
 
@@ -31,6 +32,7 @@ class NewConfig:
         credentials: What `models.credentials.seal` returned, or none.
         limit: The rate of its calls.
         policy: What to do about outcomes that stay unknown.
+        patience: When a refusal for now becomes one for good.
         mode: Whose account sends; a managed config has no credentials.
         defaults: What `models.payload.checked_defaults` returned.
     """
@@ -42,6 +44,7 @@ class NewConfig:
     credentials: bytes | None
     limit: Limit
     policy: Policy
+    patience: Patience = PATIENCE
     mode: Mode = "byok"
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
@@ -126,6 +129,8 @@ def create_config(
             rate_per_s=config.limit.per_s,
             rate_burst=config.limit.burst,
             policy=config.policy,
+            retry_for_s=config.patience.for_s,
+            retry_times=config.patience.times,
             mode=config.mode,
             defaults=dict(config.defaults),
         )

@@ -263,7 +263,7 @@ class ProviderContract:
 
         answer = found.send(self.call(1))
 
-        assert answer == Answer(taken_up=False, reason=answer.reason)
+        assert answer == Answer(taken_up=False, reason=answer.reason, is_fault=True)
         assert answer.reason
         found.close()
 

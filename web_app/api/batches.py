@@ -28,7 +28,7 @@ from web_app.bodies import (
     within,
 )
 from web_app.problems import problem
-from web_app.services import services
+from web_app.services import breaker_seen, services
 
 batches = Blueprint("batches", __name__, url_prefix="/api/batches")
 
@@ -84,6 +84,7 @@ def show(batch_id: UUID) -> Response:
     return answer(
         {
             **shown(row),
+            "reason": row["reason"] or _waits_for(row),
             "live": _live(row),
             "limitedBy": _shortages([row]).get(str(row["id"])),
             "stations": [
@@ -123,6 +124,16 @@ def shown(row: Mapping[str, Any]) -> dict[str, Any]:
         "live": None,
         "limitedBy": None,
     }
+
+
+def _waits_for(row: Mapping[str, Any]) -> str | None:
+    """Return why a running batch does not move, if its config tells."""
+    if row["status"] != "processing":
+        return None
+    if row["held_reason"] is not None:
+        return str(row["held_reason"])
+    seen = breaker_seen(row["config_id"])
+    return (seen.reason() or None) if seen else None
 
 
 def _live(row: Mapping[str, Any]) -> Mapping[str, int] | None:

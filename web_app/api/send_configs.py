@@ -1,12 +1,13 @@
 """Send configs: how a tenant's batches are sent."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast, get_args
 from uuid import UUID
 
 from flask import Blueprint, Response
 
 from models import credentials
+from models.breaker import BreakerSeen
 from models.capabilities import (
     CHANNELS,
     CREDENTIALS,
@@ -18,6 +19,7 @@ from models.capabilities import (
 from models.errors import InvalidInputError
 from models.levels import managed_limit
 from models.limit import Limit
+from models.patience import PATIENCE, Patience
 from models.payload import checked_defaults
 from models.plan import Mode, Policy
 from models.queries.accounts import change_credentials
@@ -25,15 +27,17 @@ from models.queries.holding import release_config
 from models.queries.tenants import NewConfig, config_by_id, configs, create_config
 from web_app.auth import caller
 from web_app.bodies import answer, json_object, mapping_field, only, text_field, within
-from web_app.services import services
+from web_app.services import breaker_seen, services
 
 send_configs = Blueprint("send_configs", __name__, url_prefix="/api/send-configs")
 
 #: The fastest rate a config may state, in what its provider counts.
 _MOST_PER_S = 1_000_000
+#: A batch stays open no longer than this for who is refused again and again.
+_MOST_PATIENCE_S = 30 * 86_400
 _FIELDS = frozenset(
     {"name", "channel", "provider", "mode", "settings", "credentials", "rateLimit"}
-    | {"policy", "defaults"}
+    | {"policy", "defaults", "retryLimit"}
 )
 
 
@@ -44,7 +48,7 @@ def create() -> Response:
     config = _new_config(json_object())
     with services().database.transaction() as connection:
         row = create_config(connection, tenant_id, config)
-    return answer(_shown(row), 201)
+    return answer(_shown(row, breaker_seen(row["id"])), 201)
 
 
 @send_configs.get("")
@@ -53,7 +57,7 @@ def index() -> Response:
     tenant_id = caller()
     with services().database.statement() as connection:
         rows = configs(connection, tenant_id)
-    return answer({"sendConfigs": [_shown(row) for row in rows]})
+    return answer({"sendConfigs": [*_all_shown(rows)]})
 
 
 @send_configs.post("/<uuid:config_id>/resume")
@@ -62,7 +66,8 @@ def resume(config_id: UUID) -> Response:
     tenant_id = caller()
     with services().database.transaction() as connection:
         release_config(connection, tenant_id, config_id)
-        return answer(_shown(config_by_id(connection, tenant_id, config_id)))
+        row = config_by_id(connection, tenant_id, config_id)
+    return answer(_shown(row, breaker_seen(config_id)))
 
 
 @send_configs.put("/<uuid:config_id>/credentials")
@@ -73,10 +78,20 @@ def change(config_id: UUID) -> Response:
         row = config_by_id(connection, tenant_id, config_id)
         sealed = _sealed(json_object(), row["provider"])
         change_credentials(connection, tenant_id, row, sealed)
-        return answer(_shown(config_by_id(connection, tenant_id, config_id)))
+        row = config_by_id(connection, tenant_id, config_id)
+    return answer(_shown(row, breaker_seen(config_id)))
 
 
-def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+def _all_shown(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield configs as they are shown; Dragonfly away, it is asked once."""
+    is_told = True
+    for row in rows:
+        seen = breaker_seen(row["id"]) if is_told else None
+        is_told = seen is not None
+        yield _shown(row, seen)
+
+
+def _shown(row: Mapping[str, Any], seen: BreakerSeen | None) -> dict[str, Any]:
     return {
         "id": row["id"],
         "name": row["name"],
@@ -86,9 +101,20 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
         "settings": row["settings"],
         "rateLimit": {"perSecond": row["rate_per_s"], "burst": row["rate_burst"]},
         "policy": row["policy"],
+        "retryLimit": {"seconds": row["retry_for_s"], "times": row["retry_times"]},
         "defaults": row["defaults"],
         "heldReason": row["held_reason"],
+        "heldUntil": row["held_until"],
+        "breaker": _breaker(seen) if seen else None,
         "createdAt": row["created_at"],
+    }
+
+
+def _breaker(seen: BreakerSeen) -> Mapping[str, Any]:
+    return {
+        "state": seen.state,
+        "openForSeconds": seen.open_for_s,
+        "nextProbeInSeconds": seen.next_probe_in_s,
     }
 
 
@@ -116,6 +142,7 @@ def _new_config(body: Mapping[str, Any]) -> NewConfig:
             "Policy",
             _one_of(body, "policy", list(get_args(Policy)), default="at_most_once"),
         ),
+        patience=_patience(mapping_field(body, "retryLimit")),
         mode=mode,
         defaults=_defaults(mapping_field(body, "defaults")),
     )
@@ -223,6 +250,21 @@ def _check_share(limit: Limit, shared: Limit) -> None:
                 f"{most:g}.",
                 field=f"rateLimit.{name}",
             )
+
+
+def _patience(given: Mapping[str, Any]) -> Patience:
+    only(given, frozenset({"seconds", "times"}), within="retryLimit.")
+    for_s, times = given.get("seconds", PATIENCE.for_s), given.get("times")
+    if not _is_number(for_s) or not 0 < for_s <= _MOST_PATIENCE_S:
+        raise InvalidInputError(
+            f"'seconds' must be a number above 0, at most {_MOST_PATIENCE_S}.",
+            field="retryLimit.seconds",
+        )
+    if times is not None and (type(times) is not int or not 1 <= times <= 1000):
+        raise InvalidInputError(
+            "'times' must be a whole number from 1 to 1000.", field="retryLimit.times"
+        )
+    return Patience(float(for_s), times)
 
 
 def _is_number(value: Any) -> bool:

@@ -6,8 +6,10 @@ from importlib.resources import files
 import redis
 
 from hot_state import client as client_module
+from hot_state.breaker import Breakers
 from hot_state.limiter import Limiter
 from hot_state.lock import Lease
+from models.breaker import Calls
 from models.limit import Bucket, Limit, Told
 from models.outcome import Outcome
 
@@ -20,6 +22,7 @@ NAMES = [
     "mark_lifetime",
     "record_outcome",
     "release_lease",
+    "swap_breaker",
     "take_tokens",
 ]
 
@@ -44,6 +47,9 @@ def use_everything(client, outcomes) -> None:
     lease.acquire()
     lease.acquire()
     lease.release()
+    breakers = Breakers(client)
+    breakers.report("config:1", breakers.passage("config:1"), Calls(1, 1))
+    breakers.report("config:1", breakers.passage("config:1"), Calls(1, 0))
     client_module.mark_lifetime(client)
 
 

@@ -83,7 +83,8 @@ STATEMENTS = {
         ledger._ADVANCE,
         {**ROW, **WRITTEN, "token": 1, "state": "open", "goes_on": True, "next": "[]",
          "in_call": "[]", "calls": 1, "lease_s": 45, "wait_s": 0.0, "unpublish": False,
-         "dead": False, "provider_ids": None, "errors": None},
+         "dead": False, "provider_ids": None, "errors": None,
+         "refusals": "[]"},
     ),
     "look": (ledger._LOOK, {**ROW, "margin_s": 5}),
     "page": (

@@ -11,6 +11,7 @@ from uuid import UUID
 import orjson
 import pytest
 import requests
+from sqlalchemy import text
 
 from brokers import Delivery
 from embedded.sink_ledger import SinkCall, read
@@ -180,3 +181,16 @@ def start(ledger_database, sink):
 @pytest.fixture
 def row(ledger_database):
     return lambda batch_id, no=0: fields_of(ledger_database, "chunks", batch_id, no=no)
+
+
+@pytest.fixture
+def config_of(ledger_database):
+    def found(batch_id):
+        query = "select g.* from send_configs g join batches b on b.config_id = g.id"
+        with ledger_database.statement() as connection:
+            rows = connection.execute(
+                text(f"{query} where b.id = :id"), {"id": batch_id}
+            )
+            return dict(rows.mappings().one())
+
+    return found

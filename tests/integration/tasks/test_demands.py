@@ -60,19 +60,6 @@ def telnyx(fake_of, sent_by):
     return put
 
 
-@pytest.fixture
-def config_of(ledger_database):
-    def found(batch_id):
-        query = "select g.* from send_configs g join batches b on b.config_id = g.id"
-        with ledger_database.statement() as connection:
-            rows = connection.execute(
-                text(f"{query} where b.id = :id"), {"id": batch_id}
-            )
-            return dict(rows.mappings().one())
-
-    return found
-
-
 def test_refused_credentials_hold_the_config_until_it_is_let_go(
     *, start, deliver, row, sink, ledger_database, config_of
 ):
