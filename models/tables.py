@@ -115,7 +115,8 @@ send_configs = Table(
 )
 
 #: `sealed` is everything a send depends on, fixed when the batch was sent: see
-#: `models.plan.Plan`. The five counters count recipients by their present status.
+#: `models.plan.Plan`. The five counters count recipients by their present status. A
+#: batch with `priority` is a single message with its own queue.
 batches = Table(
     "batches",
     metadata,
@@ -143,7 +144,13 @@ batches = Table(
     _count("unknown"),
     _count("suppressed"),
     _count("cancelled"),
-    Index("batches_tenant_id_created_at_idx", "tenant_id", text("created_at desc")),
+    Column("priority", Boolean, nullable=False, server_default="false"),
+    Index(
+        "batches_tenant_id_created_at_idx",
+        "tenant_id",
+        text("created_at desc"),
+        postgresql_where=text("not priority"),
+    ),
     Index(
         "batches_active_idx",
         "status",
@@ -188,7 +195,7 @@ recipients = Table(
     postgresql_with={"fillfactor": "45"},
 )
 
-#: `tenant_id` null is everybody's list.
+#: `tenant_id` null is everybody's list. Mail addresses are in lower case.
 suppressions = Table(
     "suppressions",
     metadata,

@@ -222,7 +222,8 @@ class ChunkRun:
     def _suppressed(self, addresses: Sequence[str]) -> list[int]:
         if time.time() - self._job.published_at < SUPPRESSIONS_HORIZON_S:
             recent = self._worker.suppressions.positions(self._plan, addresses)
-            return [*self._job.suppressed, *recent]
+            if recent is not None:
+                return [*self._job.suppressed, *recent]
         with self._worker.database.statement() as connection:
             seqs = publishing.suppressed_seqs(
                 connection,
