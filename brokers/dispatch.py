@@ -13,7 +13,7 @@ import dramatiq
 from brokers.encoding import ENCODER
 from brokers.jetstream import JetStreamBroker
 from brokers.topology import Route
-from models.jobs import Job, RecordWebhook, SendChunk
+from models.jobs import Job, RecordWebhook, SendChunk, SendMessage
 
 __all__ = ["ENCODER", "connect", "routes", "send", "send_many", "to_message"]
 
@@ -38,7 +38,12 @@ def routes(
             "sys.batch.process",
             max_in_flight=concurrent_batches,
         ),
-        Route("priority", "email-system", "sys.email.priority"),
+        Route(
+            "priority",
+            "email-system",
+            "sys.email.priority",
+            job_patience_s=job_patience_s,
+        ),
         Route(
             "chunk",
             "email-system",
@@ -142,7 +147,7 @@ def send_many(
 
 
 def _options(job: Job) -> dict[str, Any]:
-    if isinstance(job, SendChunk):
+    if isinstance(job, SendChunk | SendMessage):
         return {"tenant": job.tenant_id}
     if isinstance(job, RecordWebhook):
         return {"provider": _token(job.provider), "event": _token(job.event)}

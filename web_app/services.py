@@ -7,6 +7,7 @@ from uuid import UUID
 
 from flask import current_app
 
+from brokers import JetStreamBroker
 from models.database import Database
 
 
@@ -37,6 +38,7 @@ class Services:
         credentials_key: The key that credentials are sealed with, or `""`.
         largest_chunk: Recipients in the largest chunk that a batch is cut into.
         max_upload_bytes: The largest body of an upload.
+        broker: Where single messages are published to; connects at its first use.
     """
 
     NAME: ClassVar[str] = "batchsender"
@@ -46,6 +48,7 @@ class Services:
     credentials_key: str
     largest_chunk: int
     max_upload_bytes: int
+    broker: JetStreamBroker
 
 
 def services() -> Services:

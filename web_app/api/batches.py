@@ -47,7 +47,7 @@ def create() -> Response:
     payload = checked_payload(mapping_field(body, "payload", required=True))
     scheduled_at = time_field(body, "scheduledAt")
     with services().database.transaction() as connection:
-        config = _config(connection, tenant_id, body)
+        config = chosen_config(connection, tenant_id, body)
         batch_id = create_batch(
             connection, config, name=name, payload=payload, scheduled_at=scheduled_at
         )
@@ -145,9 +145,10 @@ def checked_payload(payload: Mapping[str, Any]) -> Mapping[str, Any]:
     return payload
 
 
-def _config(
+def chosen_config(
     connection: Connection, tenant_id: UUID, body: Mapping[str, Any]
 ) -> Mapping[str, Any]:
+    """Return the config that a body names by `sendConfigId` or `sendConfig`."""
     by_id = body.get("sendConfigId")
     try:
         if by_id is not None:
