@@ -15,13 +15,17 @@ def addresses(tenant, query=""):
     [
         (CSV, "text/csv"),
         (
-            '{"address":"Ada@Example.com","reason":"asked"}\n'
-            '{"email":"bob@example.com"}\n{"to":"no address"}\n',
+            (
+                '{"address":"Ada@Example.com","reason":"asked"}\n'
+                '{"email":"bob@example.com"}\n{"to":"no address"}\n'
+            ),
             "application/x-ndjson",
         ),
         (
-            '[{"address":"Ada@Example.com","reason":"asked"},'
-            '{"email":"bob@example.com"},{"to":"no address"}]',
+            (
+                '[{"address":"Ada@Example.com","reason":"asked"},'
+                '{"email":"bob@example.com"},{"to":"no address"}]'
+            ),
             "application/json",
         ),
     ],
