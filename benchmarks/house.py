@@ -63,6 +63,7 @@ class House:
         self.stack = Stack(folder, names=servers)
         self._ports = choose_ports(folder, LISTENING, explicit={})
         self.sink_url = f"http://127.0.0.1:{self._ports['sink']}/"
+        self.web_url = f"http://127.0.0.1:{self._ports['web']}"
         self.sink_ledger = folder / "sink.ndjson"
         self.filling_s = 0.0
         self.ours: dict[str, Process] = {}
@@ -132,7 +133,11 @@ class House:
     def start_senders(self) -> None:
         """Start the worker and the scheduler."""
         for name in ("worker", "scheduler"):
-            self.start(self._our_spec(name))
+            self.start_ours(name)
+
+    def start_ours(self, name: str) -> Process:
+        """Start one of our own services by its name."""
+        return self.start(self._our_spec(name))
 
     @property
     def processes(self) -> Mapping[str, Process]:
