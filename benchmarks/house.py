@@ -50,16 +50,26 @@ class House:
         folder: The data directory; it must be new.
         chunk: Recipients in a chunk and in a call.
         servers: Which of the four servers run.
+        one_by_one: Every call takes one recipient.
+        limit: The config's.
 
     Attributes:
         filling_s: CPU seconds of Postgres for recipients made so far.
     """
 
     def __init__(
-        self, folder: Path, *, chunk: int, servers: Sequence[str] = NAMES
+        self,
+        folder: Path,
+        *,
+        chunk: int,
+        servers: Sequence[str] = NAMES,
+        one_by_one: bool = False,
+        limit: Limit = _LIMIT,
     ) -> None:
         self.folder = folder
         self.chunk = chunk
+        self._max_batch = 1 if one_by_one else chunk
+        self._limit = limit
         self.stack = Stack(folder, names=servers)
         self._ports = choose_ports(folder, LISTENING, explicit={})
         self.sink_url = f"http://127.0.0.1:{self._ports['sink']}/"
@@ -107,9 +117,9 @@ class House:
             name="sink",
             channel="email",
             provider="custom",
-            settings={"url": self.sink_url, "maxBatch": self.chunk},
+            settings={"url": self.sink_url, "maxBatch": self._max_batch},
             credentials=None,
-            limit=_LIMIT,
+            limit=self._limit,
             policy="at_most_once",
         )
 

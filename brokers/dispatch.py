@@ -17,7 +17,7 @@ from models.jobs import Job, RecordWebhook, SendChunk, SendMessage
 
 __all__ = ["ENCODER", "connect", "routes", "send", "send_many", "to_message"]
 
-#: Batches that are expanded at once, and how long a chunk's job may stand still.
+#: Batches that a process expands at once, and how long a chunk's job may stand still.
 CONCURRENT_BATCHES = 2
 JOB_PATIENCE_S = 45.0
 
@@ -77,7 +77,7 @@ def connect(
 
     Args:
         servers: As `JetStreamBroker` takes them.
-        concurrent_batches: How many batches all workers expand at once.
+        concurrent_batches: How many batches one process expands at once.
         job_patience_s: How long a chunk's job that stands still keeps its message.
         **options: Any other option of `JetStreamBroker` but `routes`.
     """

@@ -142,8 +142,7 @@ class ChunkRun:
         return held, wait_s
 
     def _answers(self, calls: Sequence[CallIntent]) -> list[Answer]:
-        if len(calls) == 1:
-            return [self._answer(calls[0])]
+        # Never by this thread: only the pool knows how many calls there are at once.
         return list(self._worker.callers.map(self._answer, calls))
 
     def _answer(self, call: CallIntent) -> Answer:
