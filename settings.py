@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     database_pool_timeout_s: float = Field(default=30, gt=0)
     database_prepare: bool = True
     nats_replicas: int = Field(default=1, ge=1, le=5)
+    email_shards: int = Field(default=1, ge=1, le=64)
     nats_credentials: str = ""
     nats_ca: str = ""
     nats_certificate: str = ""
@@ -34,6 +35,8 @@ class Settings(BaseSettings):
     session_secret: SecretStr = SecretStr("")
     public_url: str = "http://127.0.0.1:3000"
     max_upload_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
+    max_attachment_bytes: int = Field(default=5 * 1024 * 1024, ge=1, le=30_000_000)
+    unsubscribe_keys: SecretStr = SecretStr("")
 
     resend_webhook_secret: SecretStr = SecretStr("")
     ses_webhook_secret: SecretStr = SecretStr("")
@@ -44,6 +47,8 @@ class Settings(BaseSettings):
     aws_secret_access_key: SecretStr = SecretStr("")
     aws_region: str = "eu-central-1"
     telnyx_api_key: SecretStr = SecretStr("")
+    lime_user: str = ""
+    lime_api_id: SecretStr = SecretStr("")
 
     postgres_sync_enabled: bool = True
     postgres_sync_interval_ms: int = Field(default=2000, ge=50)
@@ -100,6 +105,27 @@ class Settings(BaseSettings):
                 f"({error.strerror or error})."
             ) from error
         return context
+
+    def managed_credentials(self) -> dict[str, dict[str, str]]:
+        """Return the platform's own credentials, of providers that it has all of."""
+        found = {
+            "resend": {"apiKey": self.resend_api_key.get_secret_value()},
+            "ses": {
+                "accessKeyId": self.aws_access_key_id,
+                "secretAccessKey": self.aws_secret_access_key.get_secret_value(),
+            },
+            "telnyx": {"apiKey": self.telnyx_api_key.get_secret_value()},
+            "lime": {
+                "user": self.lime_user,
+                "apiId": self.lime_api_id.get_secret_value(),
+            },
+        }
+        return {name: given for name, given in found.items() if all(given.values())}
+
+    def managed_settings(self) -> dict[str, dict[str, str]]:
+        """Return what a managed config cannot choose, by provider."""
+        fixed = {"ses": {"region": self.aws_region}}
+        return {name: fixed.get(name, {}) for name in self.managed_credentials()}
 
     def nats_options(self) -> dict[str, Any]:
         """Return what a broker must know of the servers beside their URLs."""

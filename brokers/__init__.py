@@ -1,5 +1,6 @@
 """A Dramatiq broker over NATS JetStream; knows nothing of batches."""
 
+from brokers.batching import BatchedMessage
 from brokers.cancelling import Cancellation
 from brokers.dead_letters import DeadLetter
 from brokers.delivery import Delivery, current_delivery
@@ -7,10 +8,12 @@ from brokers.errors import LetterNotFound, MessageTooLarge
 from brokers.figures import QueueFigures
 from brokers.jetstream import JetStreamBroker
 from brokers.letters import DeadLetters
-from brokers.topology import Route
+from brokers.routes import Route
+from brokers.tenants import TenantShare
 from brokers.unique import is_duplicate
 
 __all__ = [
+    "BatchedMessage",
     "Cancellation",
     "DeadLetter",
     "DeadLetters",
@@ -20,6 +23,7 @@ __all__ = [
     "MessageTooLarge",
     "QueueFigures",
     "Route",
+    "TenantShare",
     "current_delivery",
     "is_duplicate",
 ]

@@ -21,8 +21,9 @@ from brokers.errors import ApiError
 from brokers.key_sets import KeySet
 from brokers.kv import Bucket
 from brokers.link import Link
+from brokers.routes import unescaped
 from brokers.tokens import escaped_token
-from brokers.topology import Topology, unescaped
+from brokers.topology import Topology
 from brokers.unique import UniqueJobs
 
 _log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from brokers.in_flight import InFlight
 from brokers.intake import Buffer, Source
 from brokers.link import Link
 from brokers.publishing import Publisher
-from brokers.topology import Route
+from brokers.routes import Route
 
 ACK = b"+ACK"
 NAK = b"-NAK"

@@ -1,5 +1,6 @@
 """What the queues hold: counting it, dropping it, waiting until it is worked off."""
 
+import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -8,20 +9,14 @@ from dramatiq.errors import QueueJoinTimeout
 
 from brokers.errors import ApiError
 from brokers.link import Link
-from brokers.topology import (
-    CONSUMER_NOT_FOUND,
-    DEAD_STREAM,
-    STREAM_NOT_FOUND,
-    Route,
-    Topology,
-    count_subjects,
-    stored_by_subject,
-)
+from brokers.routes import Route
+from brokers.shards import earlier_parts
+from brokers.stored import count_subjects, stored_by_subject
+from brokers.topology import CONSUMER_NOT_FOUND, DEAD_STREAM, STREAM_NOT_FOUND, Topology
 
 T = TypeVar("T")
 #: Answers with what it found, and the stream's last sequence.
 Question = Callable[..., Coroutine[Any, Any, tuple[T, int]]]
-
 #: How often `join` looks, at first and at last.
 JOIN_PAUSE_S = (0.01, 0.2)
 
@@ -46,27 +41,30 @@ class Contents:
         Without tenants all are under `""`. Waiting for their time they do not count.
         """
         route = self._topology.route(queue_name)
-        found, _ = self._count(route.stream, route.filter())
         counts: dict[str, int] = {} if route.by_tenant else {"": 0}
-        for subject, count in found.items():
-            tenant = route.tenant_of(subject)
-            counts[tenant] = counts.get(tenant, 0) + count
+        units = _units(self._parts(route))
+        looks = [(one.stream, one.filter()) for one in units]
+        for one, (found, _) in zip(units, self._count(looks), strict=True):
+            for subject, count in found.items():
+                tenant = one.tenant_of(subject)
+                counts[tenant] = counts.get(tenant, 0) + count
         return counts
 
     def counts(self, queue_name: str) -> tuple[int, int, int]:
         """Return how many messages are ready or in flight, delayed, and dead."""
         route = self._topology.route(queue_name)
         ready, waiting, _ = self._unfinished(route)
-        dead, _ = self._count(DEAD_STREAM, route.dead)
+        ((dead, _),) = self._count([(DEAD_STREAM, route.dead)])
         return ready, waiting, sum(dead.values())
 
     def flush(self, queue_name: str) -> None:
         """Drop the queue's messages: ready, in flight, delayed and dead."""
         route, link = self._topology.route(queue_name), self._connected()
+        parts = self._parts(route)
         for stream, subject in (
-            (route.stream, route.filter()),
-            (route.stream, route.all_delayed),
-            (route.stream, f"{route.locks}.>"),
+            *((one.stream, one.filter()) for one in _units(parts)),
+            *((part.stream, part.all_delayed) for part in parts),
+            *((part.stream, f"{part.locks}.>") for part in parts),
             (DEAD_STREAM, route.dead),
         ):
             try:
@@ -107,6 +105,9 @@ class Contents:
         return not any(found) and self._handed_out(route) == before
 
     def _handed_out(self, route: Route) -> int:
+        return sum(self._handed_out_of(one) for one in route.classes)
+
+    def _handed_out_of(self, route: Route) -> int:
         link = self._connected()
         name = f"{route.stream}.{route.consumer_name()}"
         try:
@@ -119,20 +120,57 @@ class Contents:
 
     def _unfinished(self, route: Route) -> tuple[int, int, bool]:
         """Return the ready and the delayed messages, and if both at one moment."""
+        parts = self._parts(route)
+        later = [(part.stream, part.all_delayed) for part in parts]
+        now = [(one.stream, one.filter()) for one in _units(parts)]
         # Each delayed message has a subject of its own.
-        waiting, before = self._ask(0, count_subjects, route.stream, route.all_delayed)
-        ready, after = self._count(route.stream, route.filter())
+        waiting = self._ask(0, count_subjects, later)
+        ready = self._count(now)
         # Whatever moved between the two looks was published anew.
-        return sum(ready.values()), waiting, before == after
+        at_once = _lasts(later, waiting) == _lasts(now, ready)
+        return (
+            sum(sum(subjects.values()) for subjects, _ in ready),
+            sum(count for count, _ in waiting),
+            at_once,
+        )
 
-    def _count(self, stream: str, subjects: str) -> tuple[dict[str, int], int]:
-        return self._ask({}, stored_by_subject, stream, subjects)
-
-    def _ask(self, nothing: T, question: Question[T], *place: str) -> tuple[T, int]:
+    def _parts(self, route: Route) -> list[Route]:
+        """Return the route within every stream where it may have messages."""
         link = self._connected()
-        try:
-            return link.run(question(link, *place), timeout_s=30.0)
-        except ApiError as error:
-            if error.err_code != STREAM_NOT_FOUND:
-                raise
-            return nothing, 0
+        earlier = link.run(earlier_parts(link, route)) if route.by_tenant else []
+        return [*self._topology.parts(route.queue), *earlier]
+
+    def _count(self, places: list[tuple[str, str]]) -> list[tuple[dict[str, int], int]]:
+        return self._ask({}, stored_by_subject, places)
+
+    def _ask(
+        self, nothing: T, question: Question[T], places: list[tuple[str, str]]
+    ) -> list[tuple[T, int]]:
+        """Ask for each stream and filter; `nothing` where there is no such stream."""
+        link = self._connected()
+
+        async def answer(stream: str, subjects: str) -> tuple[T, int]:
+            try:
+                return await question(link, stream, subjects)
+            except ApiError as error:
+                if error.err_code != STREAM_NOT_FOUND:
+                    raise
+                return nothing, 0
+
+        async def answers() -> list[tuple[T, int]]:
+            return await asyncio.gather(*(answer(*place) for place in places))
+
+        return link.run(answers(), timeout_s=30.0)
+
+
+def _units(parts: list[Route]) -> list[Route]:
+    """Return the priority classes of all parts."""
+    return [one for part in parts for one in part.classes]
+
+
+def _lasts(
+    places: list[tuple[str, str]], answers: list[tuple[Any, int]]
+) -> set[tuple[str, int]]:
+    """Return the last sequences of each stream, one where nothing came meanwhile."""
+    asked = zip(places, answers, strict=True)
+    return {(stream, last) for (stream, _), (_, last) in asked}

@@ -15,12 +15,12 @@ from typing import Any
 from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Middleware
 
-from brokers.delivery import Delivery
+from brokers.delivery import Delivery, delivery_of
 from brokers.errors import ApiError, UnavailableError
 from brokers.link import Link
 from brokers.publishing import Outgoing, Publisher
-from brokers.topology import CRASH_STREAM, STREAM_NOT_FOUND, stored_by_subject
-from brokers.worker_hooks import delivery_of
+from brokers.stored import stored_by_subject
+from brokers.topology import CRASH_STREAM, STREAM_NOT_FOUND
 
 _log = logging.getLogger(__name__)
 

@@ -19,7 +19,8 @@ from dramatiq.message import Message
 from brokers.decoding import fields_of
 from brokers.delivery import Delivery
 from brokers.publishing import Outgoing, Publisher
-from brokers.topology import DEAD_STREAM, Route
+from brokers.routes import Route
+from brokers.topology import DEAD_STREAM
 
 #: At most so much of an error's text and of its traceback is kept.
 ERROR_CHARS = 1_000
@@ -125,7 +126,7 @@ def bury(
         "Nats-TTL": f"{max(1, -(-ttl_ms // 1000))}s",
         "Dead-Reason": reason,
         "Dead-Queue": route.queue,
-        "Dead-Stream": route.stream,
+        "Dead-Stream": delivery.stream,
         "Dead-Subject": delivery.subject,
         "Dead-Deliveries": str(delivery.deliveries),
     }

@@ -9,8 +9,8 @@ import time
 from datetime import UTC, datetime
 
 from brokers.publishing import Outgoing
+from brokers.routes import Route
 from brokers.tokens import escaped_token
-from brokers.topology import Route
 
 
 def delayed(

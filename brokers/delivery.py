@@ -9,6 +9,7 @@ import threading
 import time
 from enum import Enum, auto
 
+from dramatiq.broker import MessageProxy
 from dramatiq.errors import BrokerConnectionError
 
 
@@ -33,6 +34,7 @@ class Delivery:
         reply: The subject that settles it.
         deliveries: How often it was delivered, this time included; counts postponed
             and requeued deliveries as well as crashes.
+        stream: The stream that it is stored in.
         sequence: Its place in the stream.
         subject: What it was published to; `""` where nobody told.
         identity: Unlike `sequence` alone, never used again for another message.
@@ -62,6 +64,7 @@ class Delivery:
         "reply",
         "sequence",
         "settled",
+        "stream",
         "subject",
         "unsent",
     )
@@ -72,11 +75,12 @@ class Delivery:
         first = 2 if len(tokens) < 11 else 4
         self.queue = queue
         self.reply = reply
+        self.stream = tokens[first]
         self.subject = ""
         self.deliveries = int(tokens[first + 2])
         self.sequence = int(tokens[first + 3])
         self.pending = int(tokens[first + 6])
-        self.identity = f"{tokens[first]}.{self.sequence}.{tokens[first + 5]}"
+        self.identity = f"{self.stream}.{self.sequence}.{tokens[first + 5]}"
         self.patience_s = patience_s
         self.message_id = ""
         self.goes_on = False
@@ -143,3 +147,19 @@ def current_delivery() -> Delivery | None:
 def set_current(delivery: Delivery | None) -> None:
     """Note what this thread works on from now on."""
     _here.delivery = delivery
+
+
+def delivery_of(message: MessageProxy) -> Delivery | None:
+    """Return the message's delivery; none where another broker delivered it."""
+    delivery = getattr(message, "delivery", None)
+    return delivery if isinstance(delivery, Delivery) else None
+
+
+def note_worker() -> None:
+    """Note that this thread works on messages."""
+    _here.is_worker = True
+
+
+def may_be_interrupted() -> bool:
+    """Tell whether Dramatiq may raise an exception in this thread, wherever it is."""
+    return getattr(_here, "is_worker", False)

@@ -12,7 +12,7 @@ import dramatiq
 
 from brokers.encoding import ENCODER
 from brokers.jetstream import JetStreamBroker
-from brokers.topology import Route
+from brokers.routes import Route
 from models.jobs import Job, RecordWebhook, SendChunk, SendMessage
 
 __all__ = ["ENCODER", "connect", "routes", "send", "send_many", "to_message"]
@@ -26,10 +26,12 @@ def routes(
     *,
     concurrent_batches: int = CONCURRENT_BATCHES,
     job_patience_s: float = JOB_PATIENCE_S,
+    email_shards: int = 1,
 ) -> tuple[Route, ...]:
     """Return the application's queues.
 
-    Chunks are routed by tenant, so that each tenant has its turn.
+    Chunks are routed by tenant, so that each tenant has its turn; with more than one
+    shard they are in the streams `email-system-0` and so on.
     """
     return (
         Route(
@@ -51,6 +53,7 @@ def routes(
             consumer="user-{tenant}",
             consumer_filter="email.user.{tenant}.>",
             job_patience_s=job_patience_s,
+            shards=email_shards,
         ),
         Route(
             "webhook",
@@ -69,6 +72,7 @@ def connect(
     *,
     concurrent_batches: int = CONCURRENT_BATCHES,
     job_patience_s: float = JOB_PATIENCE_S,
+    email_shards: int = 1,
     **options: Any,
 ) -> JetStreamBroker:
     """Return a broker with the application's queues; connects at its first use.
@@ -79,13 +83,17 @@ def connect(
         servers: As `JetStreamBroker` takes them.
         concurrent_batches: How many batches one process expands at once.
         job_patience_s: How long a chunk's job that stands still keeps its message.
+        email_shards: Over how many streams the chunks are spread; the same in all
+            processes. What was stored under another number is still worked off.
         **options: Any other option of `JetStreamBroker` but `routes`.
     """
     dramatiq.set_encoder(ENCODER)
     return JetStreamBroker(
         servers,
         routes=routes(
-            concurrent_batches=concurrent_batches, job_patience_s=job_patience_s
+            concurrent_batches=concurrent_batches,
+            job_patience_s=job_patience_s,
+            email_shards=email_shards,
         ),
         **options,
     )

@@ -1,7 +1,8 @@
 """What a queue holds and how fast it moves, as the server sees all its workers."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -9,14 +10,10 @@ from typing import Any
 from brokers.errors import ApiError
 from brokers.letters import MESSAGE_NOT_FOUND
 from brokers.link import Link
-from brokers.topology import (
-    CONSUMER_NOT_FOUND,
-    DEAD_STREAM,
-    STREAM_NOT_FOUND,
-    Route,
-    Topology,
-    stored_by_subject,
-)
+from brokers.routes import Route
+from brokers.shards import earlier_parts
+from brokers.stored import stored_by_subject
+from brokers.topology import CONSUMER_NOT_FOUND, DEAD_STREAM, STREAM_NOT_FOUND, Topology
 
 #: Of more tenants than this only those with the most messages are asked their age.
 AGED_TENANTS = 256
@@ -97,19 +94,62 @@ class Figures:
     def of(self, queue: str, tenant_class: TenantClass | None = None) -> QueueFigures:
         """Return the queue's figures; all are 0 before its stream is made."""
         link, route = self._connected(), self._topology.route(queue)
-        return link.run(_look(link, route, tenant_class), timeout_s=30.0)
+        parts = self._topology.parts(queue)
+        work = _looks(link, route, parts, tenant_class)
+        return link.run(work, timeout_s=30.0)
+
+
+async def _looks(
+    link: Link,
+    route: Route,
+    parts: Sequence[Route],
+    tenant_class: TenantClass | None,
+) -> QueueFigures:
+    """Return what all the queue's streams hold together."""
+    parts = [*parts, *await earlier_parts(link, route)]
+    looks = [_look(link, part, tenant_class) for part in parts]
+    found = await asyncio.gather(*looks)
+    total = found[0]
+    for one in found[1:]:
+        total = _together(total, one)
+    return total
+
+
+def _together(one: QueueFigures, other: QueueFigures) -> QueueFigures:
+    """Return both; a tenant with messages in two streams counts twice."""
+    classes = dict(one.classes)
+    for name, more in other.classes.items():
+        known = classes.get(name, ClassFigures(0, 0, 0.0))
+        classes[name] = ClassFigures(
+            known.tenants + more.tenants,
+            known.stored + more.stored,
+            max(known.oldest_s, more.oldest_s),
+        )
+    return QueueFigures(
+        queue=one.queue,
+        ready=one.ready + other.ready,
+        in_flight=one.in_flight + other.in_flight,
+        redelivered=one.redelivered + other.redelivered,
+        delayed=one.delayed + other.delayed,
+        # All streams have the same stream of dead letters.
+        dead=one.dead,
+        tenants=one.tenants + other.tenants,
+        oldest_s=max(one.oldest_s, other.oldest_s),
+        settled=Counter(one.settled) + Counter(other.settled),
+        classes=classes,
+    )
 
 
 async def _look(
     link: Link, route: Route, tenant_class: TenantClass | None
 ) -> QueueFigures:
     stored, dead, delayed, consumers = await asyncio.gather(
-        _stored(link, route.stream, route.filter()),
+        _ready(link, route),
         _stored(link, DEAD_STREAM, route.dead),
         _delayed(link, route),
         _consumers(link, route),
     )
-    oldest_s = await _oldest_s(link, route, route.filter()) if stored else 0.0
+    oldest_s = await _oldest_of_all_s(link, route) if stored else 0.0
     by_tenant: dict[str, int] = {}
     if route.by_tenant:
         for subject, count in stored.items():
@@ -156,6 +196,14 @@ async def _classes(
     return found
 
 
+async def _ready(link: Link, route: Route) -> dict[str, int]:
+    """Return the messages of all priority classes by subject."""
+    found: dict[str, int] = {}
+    for one in route.classes:
+        found |= await _stored(link, one.stream, one.filter())
+    return found
+
+
 async def _stored(link: Link, stream: str, subjects: str) -> dict[str, int]:
     try:
         return (await stored_by_subject(link, stream, subjects))[0]
@@ -174,9 +222,11 @@ async def _delayed(link: Link, route: Route) -> int:
 
 async def _consumers(link: Link, route: Route) -> list[dict[str, Any]]:
     if not route.by_tenant:
-        path = f"CONSUMER.INFO.{route.stream}.{route.consumer_name()}"
-        answer = await _asked(link, path)
-        return [answer] if answer else []
+        infos = [
+            await _asked(link, f"CONSUMER.INFO.{one.stream}.{one.consumer_name()}")
+            for one in route.classes
+        ]
+        return [info for info in infos if info]
     found: list[dict[str, Any]] = []
     offset, total = 0, 1
     while offset < total:
@@ -196,6 +246,11 @@ def _serves(consumer: dict[str, Any], route: Route) -> bool:
     return len(pattern) == len(tokens) and all(
         ours in ("*", theirs) for ours, theirs in zip(pattern, tokens, strict=True)
     )
+
+
+async def _oldest_of_all_s(link: Link, route: Route) -> float:
+    """Return the age of the first message of any priority class."""
+    return max([await _oldest_s(link, one, one.filter()) for one in route.classes])
 
 
 async def _oldest_s(link: Link, route: Route, subjects: str) -> float:

@@ -11,7 +11,8 @@ from typing import Protocol
 from brokers.delivery import Delivery
 from brokers.in_flight import InFlight
 from brokers.link import Link
-from brokers.topology import Route, Topology
+from brokers.routes import Route
+from brokers.topology import Topology
 from brokers.wire import Incoming
 
 #: What the consumer's thread gets: deliveries and bodies, as many as came together.
@@ -30,6 +31,7 @@ class Intake:
         buffer: Gets what came in.
         limit: At most so many messages are in our hands at once, but for those that
             are worked off in no time (`InFlight.ahead`).
+        is_exact: Whether these count too.
     """
 
     link: Link
@@ -38,7 +40,15 @@ class Intake:
     in_flight: InFlight
     buffer: Buffer
     limit: int
+    is_exact: bool = False
     _came: list[tuple[Delivery, bytes]] = field(default_factory=list, init=False)
+
+    def free(self, asked: int) -> int:
+        """Return how many more messages may be in our hands; 0 or less where none.
+
+        Without those that are worked off in no time.
+        """
+        return self.limit - self.in_flight.held(self.route.queue) - asked
 
     def room(self, asked: int) -> int:
         """Return how many messages may be asked for now; 0 where it is not worth it.
@@ -47,7 +57,8 @@ class Intake:
         limit must be free, unless nothing is asked for.
         """
         queue = self.route.queue
-        limit = self.limit + self.in_flight.ahead(queue)
+        ahead = 0 if self.is_exact else self.in_flight.ahead(queue)
+        limit = self.limit + ahead
         free = limit - self.in_flight.held(queue) - asked
         return free if free > 0 and (not asked or free * 4 >= limit) else 0
 
@@ -62,6 +73,9 @@ class Intake:
             if not self._came:
                 self.link.at_end(self._hand_over)
             self._came.append((delivery, message.data))
+        else:
+            # The one that is worked on settles the message; nobody settles this one.
+            delivery.settled = True
         return delivery
 
     def _hand_over(self) -> None:

@@ -5,6 +5,7 @@ by heartbeats while their worker lives, and delayed by the server. Queues need n
 declaration to be published to; streams and consumers are made at their first use.
 """
 
+import os
 import secrets
 import ssl
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,12 +13,14 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any
 
+from dramatiq.actor import Actor
 from dramatiq.broker import Consumer
 from dramatiq.common import q_name
 from dramatiq.errors import QueueNotFound
-from dramatiq.message import Message, get_encoder
+from dramatiq.message import Message
 from dramatiq.middleware import Middleware, default_middleware
 
+from brokers.batching import Batching, BatchingConsumer, Gathering
 from brokers.bulk import store_fresh
 from brokers.cancelling import Cancellation, Cancelling
 from brokers.connection import Connection
@@ -28,32 +31,32 @@ from brokers.consumer import (
     Settling,
     opened,
 )
-from brokers.contents import Contents
 from brokers.crashes import Crashes
 from brokers.dead_letters import default_ttl_ms
 from brokers.delays import delayed
 from brokers.delivery import Delivery, current_delivery
-from brokers.figures import Figures, QueueFigures, TenantClass
-from brokers.hook_tables import HookedBroker
 from brokers.in_flight import InFlight
 from brokers.intake import Buffer, Intake, Source
-from brokers.kv import Bucket
-from brokers.letters import DeadLetters
 from brokers.link import Link
-from brokers.publishing import Outgoing, Publisher
-from brokers.pulls import Pulls
-from brokers.ring import Ring
+from brokers.priorities import class_of
+from brokers.queues import QueuesBroker
+from brokers.routes import Route
+from brokers.sending import outgoing
 from brokers.servers import ServerOptions
+from brokers.shards import shard
+from brokers.sources import source_for
 from brokers.tokens import plain_token
-from brokers.topology import Route, Settings, Topology
+from brokers.topology import IDLE_TENANT_S, Settings, Topology
 from brokers.unique import UniqueJobs, is_duplicate
 from brokers.worker_hooks import WorkerHooks
 
 #: For how long a cancelled message is known to be so, by default: a day.
 KEEP_MARK_MS = 86_400_000
+#: Where Dramatiq's workers take the prefetch from that somebody chose.
+PREFETCH = "dramatiq_queue_prefetch"
 
 
-class JetStreamBroker(HookedBroker):
+class JetStreamBroker(QueuesBroker):
     """Sends messages through NATS JetStream (server 2.14 or later).
 
     Neither the constructor nor declaring a queue touches the network. The broker may
@@ -80,8 +83,13 @@ class JetStreamBroker(HookedBroker):
         nkey_seed: The seed of a user's NKey. A user and password or a token belong
             into the URL.
         duplicate_window_s: For how long the server knows a message id.
+        idle_tenant_s: A tenant's consumer is gone after this long without messages;
+            it is made again when some come.
         publish_timeout_s: How long to try to store messages without progress. A
             cluster that lost a node needs up to 20 s.
+        max_priority: Messages of queues without a route may have a `broker_priority`
+            from 0 to this, 1 to 9; all processes need the same. None means that the
+            option is not looked at.
     """
 
     def __init__(
@@ -99,19 +107,26 @@ class JetStreamBroker(HookedBroker):
         credentials: str | None = None,
         nkey_seed: str | None = None,
         duplicate_window_s: float = 600,
+        idle_tenant_s: float = IDLE_TENANT_S,
         publish_timeout_s: float = 30,
+        max_priority: int | None = None,
     ) -> None:
         given = [m() for m in default_middleware] if middleware is None else middleware
         urls = servers.split(",") if isinstance(servers, str) else servers
         options = ServerOptions(
             tuple(urls), f"dramatiq-{namespace}", tls, credentials, nkey_seed
         )
-        settings = Settings(namespace, replicas, ack_wait_ms / 1000, duplicate_window_s)
-        self._topology = Topology(settings, routes)
-        self._connection = Connection(options)
-        self._publisher = Publisher(self._connection, self._topology, publish_timeout_s)
-        self._publish_timeout_s = publish_timeout_s
-        self._contents = Contents(self._connected_link, self._topology)
+        settings = Settings(
+            namespace,
+            replicas,
+            ack_wait_ms / 1000,
+            duplicate_window_s,
+            idle_tenant_s=idle_tenant_s,
+            max_priority=max_priority,
+        )
+        self._look_into(
+            Connection(options), Topology(settings, routes), publish_timeout_s
+        )
         self._dead_message_ttl = (
             default_ttl_ms() if dead_message_ttl is None else dead_message_ttl
         )
@@ -122,7 +137,9 @@ class JetStreamBroker(HookedBroker):
         marks = self.bucket(f"{plain_token(namespace)}-cancelled")
         self._cancelling = Cancelling(marks, self._topology, linked, self._unique)
         # In front of all others, so that their hooks know the delivery.
-        own: list[Middleware] = [WorkerHooks(self._give_back), self._cancelling]
+        self._batching = Batching()
+        hooks = WorkerHooks(self._give_back, self._batching)
+        own: list[Middleware] = [hooks, self._cancelling]
         self._crashes: Crashes | None = None
         if max_deliveries is not None:
             self._crashes = Crashes(self._publisher, linked, max_deliveries)
@@ -148,12 +165,14 @@ class JetStreamBroker(HookedBroker):
         """
         return self._cancelling.cancel(message_id, keep_ms)
 
-    def close(self) -> None:
-        """Write what waits to be written, then disconnect.
+    def declare_actor(self, actor: Actor[Any, Any]) -> None:
+        """Note that workers have the actor; the same name again replaces it.
 
-        A second time does nothing; using the broker afterwards connects again.
+        Raises:
+            ValueError: Its options make no sense to the broker.
         """
-        self._connection.close()
+        self._batching.note(actor)
+        super().declare_actor(actor)
 
     def declare_queue(self, queue_name: str) -> None:
         """Note that workers consume the queue; a second time does nothing."""
@@ -192,21 +211,23 @@ class JetStreamBroker(HookedBroker):
 
         Raises:
             MessageTooLarge: The server would not take it; nothing was sent.
-            ValueError: The queue's route needs an option that the message lacks.
+            ValueError: The queue's route needs an option that the message lacks, or
+                has no such priority.
             BrokerConnectionError: It was not confirmed in time.
         """
         self.emit_before("enqueue", message, delay)
         with _kept_unless_stored():
-            route = self._topology.route(q_name(message.queue_name))
+            parts = self._topology.parts(q_name(message.queue_name))
+            route = self._part(message, parts)
             token = secrets.token_hex(12)
             lock = self._unique.lock(self, message, token)
-            outgoing = _outgoing(message, route, token)
+            prepared = outgoing(message, route, token)
             if delay is not None and delay > 0:
-                outgoing = delayed(outgoing, route, delay, message.message_id)
+                prepared = delayed(prepared, route, delay, message.message_id)
             if lock is None:
-                self._publisher.store([outgoing])
+                self._publisher.store([prepared])
             else:
-                self._unique.store(message, lock, outgoing)
+                self._unique.store(message, lock, prepared)
         if lock is not None and is_duplicate(message):
             return message
         if not delay:
@@ -235,8 +256,9 @@ class JetStreamBroker(HookedBroker):
 
         Raises:
             MessageTooLarge: The server would not take one; nothing was sent.
-            ValueError: A route needs an option that a message lacks, or a unique
-                message is to be stored with a page.
+            ValueError: A route needs an option that a message lacks, or has no such
+                priority, or a unique message is to be stored with a page; nothing
+                was sent.
             BrokerConnectionError: Some were not confirmed in time; the same call
                 with the same ids may be repeated.
         """
@@ -248,21 +270,21 @@ class JetStreamBroker(HookedBroker):
         ids = dedup_ids or [f"{prefix}.{n}" for n in range(len(messages))]
         with _kept_unless_stored():
             locks = self._unique.locks(self, messages, ids)
-            routes = {
-                name: self._topology.route(q_name(name))
+            parts = {
+                name: self._topology.parts(q_name(name))
                 for name in {message.queue_name for message in messages}
             }
-            outgoing = [
-                _outgoing(message, routes[message.queue_name], one)
+            prepared = [
+                outgoing(message, self._part(message, parts[message.queue_name]), one)
                 for message, one in zip(messages, ids, strict=True)
             ]
             if locks:
-                new = self._unique.store_many(messages, locks, outgoing, atomic=atomic)
+                new = self._unique.store_many(messages, locks, prepared, atomic=atomic)
                 messages = [one for one in messages if not is_duplicate(one)]
             elif dedup_ids or atomic:
-                new = self._publisher.store(outgoing, atomic=atomic)
+                new = self._publisher.store(prepared, atomic=atomic)
             else:
-                store_fresh(self._publisher, outgoing)
+                store_fresh(self._publisher, prepared)
         self._notice(messages)
         if is_heard:
             for message in messages:
@@ -277,8 +299,11 @@ class JetStreamBroker(HookedBroker):
 
         Args:
             queue_name: A declared queue.
-            prefetch: At most so many messages are handed out and not settled; those
-                of an earlier consumer of the queue count.
+            prefetch: At most so many messages are handed out and not settled, and
+                besides as many as are worked off in 50 ms, unless the environment or
+                the route chose a number. Those of an earlier consumer of the queue
+                count. Batched actors raise it,
+                so that their batches can fill, and priorities by one for each class.
             timeout: In milliseconds, how long the iterator waits for a message.
 
         Raises:
@@ -290,10 +315,14 @@ class JetStreamBroker(HookedBroker):
         link = self._connected_link()
         self._cancelling.load(link)
         route, in_flight = self._topology.route(queue_name), self._held(link)
-        limit = min(prefetch, route.max_in_flight or prefetch)
+        limit = max(prefetch, self._batching.places(queue_name))
+        limit += route.max_priority or 0
+        limit = min(limit, route.max_in_flight or limit)
         buffer: Buffer = SimpleQueue()
         intake = Intake(link, self._topology, route, in_flight, buffer, limit)
-        source: Source = Ring(intake) if route.by_tenant else Pulls(intake)
+        # Who named a number means that number.
+        intake.is_exact = bool(route.max_in_flight) or PREFETCH in os.environ
+        source = source_for(intake)
         opened(link, source)
         if route.by_tenant:
             self._rings[queue_name] = (link, source)
@@ -305,91 +334,10 @@ class JetStreamBroker(HookedBroker):
             ttl_ms=self._dead_ttl_ms,
             ended=self._unique.release,
         )
-        return JetStreamConsumer(link, source, buffer, settling, timeout / 1000)
-
-    def stored(self, queue_name: str) -> dict[str, int]:
-        """Return how many messages are stored by tenant, in flight or not.
-
-        Without tenants all are under `""`. Waiting for their time they do not count.
-
-        Raises:
-            BrokerConnectionError: The server did not answer.
-        """
-        return self._contents.stored(queue_name)
-
-    def get_queue_message_counts(self, queue_name: str) -> tuple[int, int, int]:
-        """Return how many messages are ready or in flight, delayed, and dead.
-
-        Raises:
-            BrokerConnectionError: The server did not answer.
-        """
-        return self._contents.counts(queue_name)
-
-    def figures(
-        self, queue_name: str, *, tenant_class: TenantClass | None = None
-    ) -> QueueFigures:
-        """Return how much the queue holds, and how it moves.
-
-        Args:
-            queue_name: The queue; it need not exist.
-            tenant_class: Names the class of a tenant with so many messages; without
-                it tenants are not classed, which asks the server less.
-
-        Raises:
-            BrokerConnectionError: The server did not answer.
-        """
-        figures = Figures(self._connected_link, self._topology)
-        return figures.of(queue_name, tenant_class)
-
-    def flush(self, queue_name: str) -> None:
-        """Drop the queue's messages: ready, in flight, delayed and dead.
-
-        Raises:
-            BrokerConnectionError: The server did not answer.
-        """
-        self._contents.flush(queue_name)
-
-    def flush_all(self) -> None:
-        """Drop the messages of all declared queues.
-
-        Raises:
-            BrokerConnectionError: The server did not answer.
-        """
-        for queue_name in self.get_declared_queues():
-            self.flush(queue_name)
-
-    def join(self, queue_name: str, *, timeout: int | None = None) -> None:
-        """Return when the queue has no message left, delayed ones included.
-
-        Args:
-            queue_name: The queue.
-            timeout: In milliseconds; none waits for ever.
-
-        Raises:
-            QueueJoinTimeout: There are still messages.
-            BrokerConnectionError: The server did not answer.
-        """
-        self._contents.join(queue_name, None if timeout is None else timeout / 1000)
-
-    def bucket(self, name: str, *, separator: str = "") -> Bucket:
-        """Return a key-value bucket over the broker's connection.
-
-        Raises:
-            ValueError: A bucket cannot have this name.
-        """
-        return Bucket(
-            self._connection,
-            name,
-            replicas=self._topology.settings.replicas,
-            separator=separator,
-            timeout_s=self._publish_timeout_s,
-        )
-
-    def dead_letters(self, queue_name: str | None = None) -> DeadLetters:
-        """Return the dead letters of a queue, or of all; asks nobody yet."""
-        return DeadLetters(
-            self._connected_link, self._publisher, self._topology, queue_name
-        )
+        parts = (link, source, buffer, settling, timeout / 1000)
+        if rules := self._batching.of_queue(queue_name):
+            return BatchingConsumer(*parts, gathering=Gathering(rules, limit))
+        return JetStreamConsumer(*parts)
 
     def _dead_ttl_ms(self, message: AnyMessage | None) -> int:
         """Return how long this message is kept when it is dead."""
@@ -401,10 +349,9 @@ class JetStreamBroker(HookedBroker):
             found = actor.options.get("dead_message_ttl")
         return self._dead_message_ttl if found is None else int(found)
 
-    def _connected_link(self) -> Link:
-        link = self._connection.link()
-        link.wait_until_connected(self._publish_timeout_s)
-        return link
+    def _part(self, message: Message[Any], parts: tuple[Route, ...]) -> Route:
+        """Return where the message belongs: its shard, or its priority class."""
+        return class_of(message, shard(parts, message.options), self.actors)
 
     def _held(self, link: Link) -> InFlight:
         """Return what is in flight on this link; a new link begins with nothing."""
@@ -448,20 +395,3 @@ def _kept_unless_stored() -> Iterator[None]:
         if delivery is not None and delivery.is_over:
             delivery.unsent = error
         raise
-
-
-def _outgoing(message: Message[Any], route: Route, unique: str) -> Outgoing:
-    # Encoded after the hooks: they may have changed the options.
-    return Outgoing(
-        route.stream,
-        route.target(message.options),
-        _encoded(message),
-        {"Nats-Msg-Id": unique},
-    )
-
-
-def _encoded(message: Message[Any]) -> bytes:
-    # What its own method does, without looking at each field.
-    if type(message) is Message:
-        return get_encoder().encode(vars(message))
-    return message.encode()

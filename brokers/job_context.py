@@ -12,7 +12,7 @@ from typing import Any
 from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Middleware
 
-from brokers.worker_hooks import delivery_of
+from brokers.delivery import delivery_of
 
 _NO_JOB: Mapping[str, Any] = MappingProxyType({})
 _job: ContextVar[Mapping[str, Any]] = ContextVar("job", default=_NO_JOB)

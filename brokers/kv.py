@@ -19,8 +19,9 @@ from brokers.entries import HIDDEN, Entry, entry_of, lifetime, revision_of, subj
 from brokers.errors import ApiError, MessageTooLarge, RefusedError, UnavailableError
 from brokers.exchanges import Exchange, Waiter, is_to_repeat
 from brokers.link import Link
+from brokers.stored import stored_by_subject
 from brokers.tokens import escaped_token, unescaped_token
-from brokers.topology import STREAM_NOT_FOUND, WRONG_REVISION, stored_by_subject
+from brokers.topology import STREAM_NOT_FOUND, WRONG_REVISION
 from brokers.wire import Incoming
 
 #: JetStream's number for *the name is taken*.

@@ -15,7 +15,9 @@ from brokers.dead_letters import DeadLetter
 from brokers.errors import ApiError, LetterNotFound, RefusedError, UnavailableError
 from brokers.link import API_TIMEOUT_S, Link
 from brokers.publishing import Outgoing, Publisher
-from brokers.topology import DEAD_STREAM, Topology, escaped, stored_by_subject
+from brokers.routes import escaped
+from brokers.stored import stored_by_subject
+from brokers.topology import DEAD_STREAM, Topology
 from brokers.wire import Incoming
 
 #: At most so many letters, and about so many bytes, are read at a time.

@@ -1,4 +1,4 @@
-"""One connection to NATS: its event loop, its thread, and what waits to be written.
+"""One connection to NATS: its event loop, its thread, and who listens to what.
 
 A process has one connection, one event loop and one thread for it. Threads hand work
 over through deques, and wake the loop once for all that has gathered, because a wake-up
@@ -7,7 +7,6 @@ JetStream's own protocol is spoken by this package, over nats-py's core calls.
 """
 
 import asyncio
-import itertools
 import json
 import logging
 import secrets
@@ -24,6 +23,8 @@ import nats.errors
 
 from brokers.errors import ApiError, UnavailableError
 from brokers.logins import refusal, silence
+from brokers.outbox import Outbox
+from brokers.replies import Replies, ReplyHandler
 from brokers.servers import BACKOFF_S, NextServer, ServerOptions
 from brokers.wire import Handler, Incoming, WireClient, frame
 
@@ -33,8 +34,6 @@ T = TypeVar("T")
 API_TIMEOUT_S = 5.0
 #: How long to wait for what is on its way to a subject that is given up.
 DRAIN_S = 2.0
-#: So much is written at once, before the socket is asked whether it takes more.
-WRITE_BYTES = 1024 * 1024
 _log = logging.getLogger(__name__)
 
 
@@ -52,29 +51,23 @@ class Watcher(Protocol):
 
 
 class Link:
-    """A running connection: its loop, its thread, and what waits to be written."""
+    """A running connection: its loop and its thread."""
 
     def __init__(self, options: ServerOptions) -> None:
         self._options = options
         self._selector = selectors.DefaultSelector()
         self.loop = asyncio.SelectorEventLoop(self._selector)
         self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
-        self._frames: deque[bytes] = deque()
         self._awake = False
         self._online = asyncio.Event()
-        self._writable = asyncio.Event()
-        self._written = asyncio.Event()
-        self._is_ending = False
-        self._ends: dict[Callable[[], None], None] = {}
+        self._outbox = Outbox(self.loop, self._online)
         self._gone = asyncio.Event()
         # nats-py's client, from the first connection on.
         self._client: Any = None
         self._next_server = NextServer()
         self._last_error: Exception | None = None
         self._closing = False
-        self._keys = itertools.count(1)
-        self._inbox = f"_INBOX.{secrets.token_hex(11)}."
-        self._handlers: dict[str, Callable[[str, Incoming], None]] = {}
+        self._replies = Replies()
         self._inboxes: dict[str, tuple[str, Handler]] = {}
         self._subscriptions: dict[str, Any] = {}
         self._watchers: weakref.WeakSet[Watcher] = weakref.WeakSet()
@@ -113,6 +106,22 @@ class Link:
         except FutureTimeoutError as error:
             future.cancel()
             raise UnavailableError(silence(self._last_error)) from error
+
+    def exchange(
+        self, subject: str, body: bytes, headers: dict[str, str], timeout_s: float
+    ) -> Incoming | None:
+        """Return the answer to a message; none where none came in time.
+
+        The way with the fewest changes of threads; for threads that no interrupt of
+        Dramatiq's can meet.
+        """
+
+        def send(reply: str) -> None:
+            frames = frame(subject, body, reply, headers)
+            if not self._outbox.write_now(frames):
+                self.call(self._outbox.add, frames)
+
+        return self._replies.exchange(send, timeout_s)
 
     def wait_until_connected(self, timeout_s: float) -> None:
         """Return once the server is there.
@@ -167,32 +176,23 @@ class Link:
         Raises:
             ValueError: A header has a line break in it.
         """
-        self._frames.append(frame(subject, payload, reply, headers))
-        self._end_turn_soon()
+        self._outbox.add(frame(subject, payload, reply, headers))
 
     def send_frames(self, frames: bytes) -> None:
         """Write what `frame` composed, as `send` does."""
-        self._frames.append(frames)
-        self._end_turn_soon()
+        self._outbox.add(frames)
 
     def at_end(self, callback: Callable[[], None]) -> None:
         """Call back once when what came with this read, or this call, is handled."""
-        self._ends[callback] = None
-        self._end_turn_soon()
+        self._outbox.at_end(callback)
 
-    def on_replies(self, handler: Callable[[str, Incoming], None]) -> str:
-        """Return a fresh reply subject.
-
-        Args:
-            handler: Gets what follows the reply subject and a dot, and the message.
-        """
-        key = f"{next(self._keys):x}"
-        self._handlers[key] = handler
-        return self._inbox + key
+    def on_replies(self, handler: ReplyHandler) -> str:
+        """Return a fresh reply subject; what comes below it goes to the handler."""
+        return self._replies.add(handler)
 
     def forget(self, reply: str) -> None:
         """Drop whatever comes to the reply subject from now on."""
-        self._handlers.pop(reply[len(self._inbox) :], None)
+        self._replies.forget(reply)
 
     async def listen(self, handler: Handler, subject: str = "") -> str:
         """Return a fresh subject; the handler gets what comes to one below it.
@@ -282,18 +282,13 @@ class Link:
 
     async def flush(self) -> None:
         """Return once the server has read all that waited to be written."""
-        if self._frames:
-            self._written.clear()
-            async with asyncio.timeout(2):
-                await self._written.wait()
-        if self._online.is_set():
-            await self._client.flush(timeout=2)
+        await self._outbox.flush()
 
     # The rest is the loop's own.
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        for work in (self._keep_connected(), self._write(), self._tick()):
+        for work in (self._keep_connected(), self._outbox.write_on(), self._tick()):
             self._spawn(work)
         self.loop.run_forever()
         self.loop.close()
@@ -320,45 +315,7 @@ class Link:
             # One bad call, which the loop logs, must not take the others with it.
             if calls:
                 self.loop.call_soon(self._wake)
-            self._end_turn()
-
-    def _end_turn_soon(self) -> None:
-        if not self._is_ending:
-            self._is_ending = True
-            self.loop.call_soon(self._end_turn)
-
-    def _end_turn(self) -> None:
-        """Do once what many messages or calls have asked for; then write it all."""
-        self._is_ending = False
-        while self._ends:
-            self._ends.popitem()[0]()
-        if self._frames and self._online.is_set():
-            self._write_some()
-
-    def _write_some(self) -> None:
-        """Write what waits, up to a size; the rest when the socket takes it."""
-        frames = self._frames
-        some, size = [], 0
-        while frames and size < WRITE_BYTES:
-            some.append(frames.popleft())
-            size += len(some[-1])
-        self._client.write(b"".join(some))
-        if frames:
-            self._writable.set()
-        else:
-            self._written.set()
-
-    async def _write(self) -> None:
-        """Write on when there was too much to be written at once."""
-        while True:
-            await self._writable.wait()
-            await self._online.wait()
-            self._writable.clear()
-            try:
-                await self._client.drained()
-            except (nats.errors.Error, OSError):
-                _log.warning("The connection to NATS broke while it was written to.")
-            self._end_turn()
+            self._outbox.end()
 
     async def _tick(self) -> None:
         while True:
@@ -375,7 +332,7 @@ class Link:
             self._gone.clear()
             try:
                 client = WireClient()
-                client.when_read(self._end_turn)
+                client.when_read(self._outbox.end)
                 await client.connect(
                     **self._options.for_client(),
                     reconnect_to_server_handler=self._next_server,
@@ -389,29 +346,27 @@ class Link:
                 await asyncio.sleep(BACKOFF_S[1])
                 continue
             self._client = client
-            await self._subscribe(self._inbox, f"{self._inbox}>", self._on_reply)
-            for inbox, listener in list(self._inboxes.items()):
-                await self._subscribe(inbox, *listener)
+            inbox = self._replies.inbox
+            await self._subscribe(inbox, f"{inbox}>", self._replies.take)
+            for name, listener in list(self._inboxes.items()):
+                await self._subscribe(name, *listener)
             await self._on_connected()
             await self._gone.wait()
 
     async def _subscribe(self, inbox: str, subject: str, handler: Handler) -> None:
         self._subscriptions[inbox] = await self._client.listen(subject, handler)
 
-    def _on_reply(self, message: Incoming) -> None:
-        key, _, rest = message.subject[len(self._inbox) :].partition(".")
-        if handler := self._handlers.get(key):
-            handler(rest, message)
-
     async def _on_connected(self) -> None:
         self._next_server.connected(self._client.connected_url)
         self._online.set()
-        self._end_turn_soon()
+        self._outbox.connected(self._client)
         for watcher in list(self._watchers):
             watcher.on_connected()
 
     async def _on_disconnected(self) -> None:
         self._online.clear()
+        self._outbox.disconnected()
+        self._replies.give_up()
         for watcher in list(self._watchers):
             watcher.on_disconnected()
 

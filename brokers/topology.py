@@ -1,12 +1,12 @@
-"""Which stream, subject and consumer a queue or a tenant has, and their making."""
+"""The making of streams and consumers, as the queues' routes need them."""
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from brokers.errors import ApiError, RefusedError
 from brokers.link import Link
+from brokers.routes import Route, check_priority, escaped
 
 #: JetStream's numbers for *no such stream* and *no such consumer*.
 STREAM_NOT_FOUND = 10059
@@ -24,111 +24,6 @@ CRASH_DAYS = 7
 #: A tenant's consumer is gone after this long without a pull.
 IDLE_TENANT_S = 3600
 
-_TOKEN = re.compile(r"[A-Za-z0-9_-]+")
-_FIELD = re.compile(r"\{(\w+)\}")
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A queue that has its own stream and subject.
-
-    `{name}` in a subject that is published to is filled from the message's options,
-    as one token of letters, digits, `_` and `-`. A `{tenant}` in `subject` gives each
-    tenant a consumer of its own.
-
-    Attributes:
-        queue: The queue.
-        stream: The stream; several routes may share one.
-        subject: What is published to, and consumed.
-        consumer: The durable consumer's name, with `{tenant}` where there is one.
-        max_in_flight: At most so many messages at once in one process, below
-            its prefetch; 0 leaves it to the prefetch.
-        job_patience_s: A job that has not moved for so long may be given to another
-            worker; none trusts it as long as its process lives.
-        consumer_filter: What is consumed, where that is more than `subject`.
-        publish_subject: What is published to, where that is less than `subject`.
-    """
-
-    queue: str
-    stream: str
-    subject: str
-    consumer: str = ""
-    max_in_flight: int = 0
-    job_patience_s: float | None = None
-    consumer_filter: str = ""
-    publish_subject: str = ""
-
-    @property
-    def by_tenant(self) -> bool:
-        """Tell whether each tenant has a consumer."""
-        return "{tenant}" in self.subject
-
-    def filter(self, tenant: str = "*") -> str:
-        """Return the subjects consumed for a tenant, by default for all."""
-        return (self.consumer_filter or self.subject).replace("{tenant}", tenant)
-
-    def consumer_name(self, tenant: str = "") -> str:
-        """Return the durable consumer's name."""
-        default = escaped(self.queue) + ("-{tenant}" if self.by_tenant else "")
-        return (self.consumer or default).replace("{tenant}", tenant)
-
-    def target(self, options: Mapping[str, Any]) -> str:
-        """Return the subject that a message with these options is published to.
-
-        Raises:
-            ValueError: An option that the subject names is missing or no token.
-        """
-        subject = self.publish_subject or self.subject
-        if "{" not in subject:
-            return subject
-        return _FIELD.sub(lambda match: self._token(match[1], options), subject)
-
-    def _token(self, name: str, options: Mapping[str, Any]) -> str:
-        text = str(options.get(name, ""))
-        if not _TOKEN.fullmatch(text):
-            raise ValueError(
-                f"Queue {self.queue} needs the option {name}, of letters, "
-                f"digits, _ and -, not {text!r}."
-            )
-        return text
-
-    def tenant_of(self, subject: str) -> str:
-        """Return whose message it is, by its subject; `""` without tenants."""
-        if not self.by_tenant:
-            return ""
-        place = self.subject.split(".").index("{tenant}")
-        return subject.split(".")[place]
-
-    @property
-    def delayed(self) -> str:
-        """Return what the subjects of waiting messages begin with."""
-        return f"delayed.{self.stream}.{escaped(self.queue)}"
-
-    @property
-    def locks(self) -> str:
-        """Return what the subjects of unique jobs' locks begin with."""
-        return f"unique.{self.stream}.{escaped(self.queue)}"
-
-    @property
-    def all_delayed(self) -> str:
-        """Return the subjects of all waiting messages."""
-        return f"{self.delayed}.>"
-
-    @property
-    def dead(self) -> str:
-        """Return the subject of the queue's dead letters."""
-        return f"dead.{escaped(self.queue)}"
-
-
-def escaped(queue: str) -> str:
-    """Return the queue's name as one token of a subject; can be undone."""
-    return queue.replace(".", "=")
-
-
-def unescaped(token: str) -> str:
-    """Return the queue whose name `escaped` made the token of."""
-    return token.replace("=", ".")
-
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -140,12 +35,24 @@ class Settings:
         ack_wait_s: After this long without a sign of life a message is delivered
             again.
         duplicate_window_s: For how long the server knows a message id.
+        idle_tenant_s: A tenant's consumer is gone after this long without a pull.
+        max_priority: The classes of the queues without a route, as a route's.
     """
 
     namespace: str
     replicas: int
     ack_wait_s: float
     duplicate_window_s: float
+    idle_tenant_s: float = IDLE_TENANT_S
+    max_priority: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse too many classes.
+
+        Raises:
+            ValueError: There are too many.
+        """
+        check_priority(self.max_priority)
 
 
 class Topology:
@@ -154,6 +61,7 @@ class Topology:
     def __init__(self, settings: Settings, routes: Iterable[Route]) -> None:
         self.settings = settings
         self._routes = {route.queue: route for route in routes}
+        self._parts: dict[str, tuple[Route, ...]] = {}
         self._ready: set[str] = set()
 
     def route(self, queue: str) -> Route:
@@ -161,16 +69,26 @@ class Topology:
         route = self._routes.get(queue)
         if route is None:
             name = self.settings.namespace
-            route = Route(queue, name, f"{name}.q.{escaped(queue)}")
+            route = Route(
+                queue,
+                name,
+                f"{name}.q.{escaped(queue)}",
+                max_priority=self.settings.max_priority,
+            )
             self._routes[queue] = route
         return route
+
+    def parts(self, queue: str) -> tuple[Route, ...]:
+        """Return the queue's route within each shard; see `Route.parts`."""
+        parts = self._parts.get(queue)
+        if parts is None:
+            parts = self._parts[queue] = self.route(queue).parts()
+        return parts
 
     @property
     def streams(self) -> set[str]:
         """Return the streams of all queues known so far."""
-        # A copy: other threads add routes.
-        routes = list(self._routes.values())
-        return {self.settings.namespace, *(route.stream for route in routes)}
+        return {self.settings.namespace, *(part.stream for part in self._all_parts())}
 
     def is_ready(self, stream: str) -> bool:
         """Tell whether the stream was made or found; it may be gone by now."""
@@ -196,8 +114,16 @@ class Topology:
                 await link.api(f"STREAM.UPDATE.{stream}", merged)
         self._ready.add(stream)
 
-    async def ensure_consumer(self, link: Link, route: Route, tenant: str = "") -> None:
+    async def ensure_consumer(
+        self, link: Link, route: Route, tenant: str = "", *, cap: int | None = None
+    ) -> None:
         """Make the queue's or the tenant's consumer, and its stream if need be.
+
+        Args:
+            link: The connection.
+            route: The queue's route, within one shard.
+            tenant: Whose consumer, in a queue by tenant.
+            cap: The most messages in flight at once; changed where there is one.
 
         Raises:
             ApiError: JetStream refused.
@@ -205,6 +131,8 @@ class Topology:
         """
         name = route.consumer_name(tenant)
         config = self._consumer_config(route, tenant, name)
+        if cap:
+            config["max_ack_pending"] = cap
         body = {"stream_name": route.stream, "config": config, "action": ""}
         subject = f"CONSUMER.CREATE.{route.stream}.{name}.{route.filter(tenant)}"
         try:
@@ -243,6 +171,13 @@ class Topology:
                 "allow_msg_ttl": True,
                 "allow_direct": True,
             }
+        parts = [part for part in self._all_parts() if part.stream == stream]
+        if any(part.by_tenant for part in parts):
+            common["republish"] = {
+                "src": ">",
+                "dest": f"wake.{stream}.>",
+                "headers_only": True,
+            }
         return common | {
             "subjects": self._subjects(stream),
             "retention": "workqueue",
@@ -261,11 +196,14 @@ class Topology:
         subjects = {f"delayed.{stream}.>", f"unique.{stream}.>"}
         if stream == self.settings.namespace:
             subjects.add(f"{stream}.q.>")
-        # A copy: other threads add routes.
-        for route in list(self._routes.values()):
-            if route.stream == stream != self.settings.namespace:
-                subjects.add(route.filter())
+        for part in self._all_parts():
+            if part.stream == stream != self.settings.namespace:
+                subjects.update(one.filter() for one in part.classes)
         return sorted(subjects)
+
+    def _all_parts(self) -> list[Route]:
+        # A copy: other threads add routes.
+        return [part for queue in list(self._routes) for part in self.parts(queue)]
 
     def _consumer_config(self, route: Route, tenant: str, name: str) -> dict[str, Any]:
         config = {
@@ -281,7 +219,7 @@ class Topology:
         if tenant:
             # Thousands of consumers in files would delay a server's stop for long.
             config["mem_storage"] = self.settings.replicas == 1
-            config["inactive_threshold"] = IDLE_TENANT_S * 10**9
+            config["inactive_threshold"] = int(self.settings.idle_tenant_s * 1e9)
         return config
 
 
@@ -310,45 +248,10 @@ def _merged(found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any] | N
     lacking = [one for one in wanted["subjects"] if one not in subjects]
     if lacking:
         needed["subjects"] = subjects + lacking
+    if wanted.get("republish") and not found.get("republish"):
+        needed["republish"] = wanted["republish"]
     if wanted.get("max_age") == 0 != found.get("max_age", 0):
         needed["max_age"] = 0
     if wanted.get("duplicate_window", 0) > found.get("duplicate_window", 0):
         needed["duplicate_window"] = wanted["duplicate_window"]
     return found | needed if needed else None
-
-
-async def stored_by_subject(
-    link: Link, stream: str, subjects: str
-) -> tuple[dict[str, int], int]:
-    """Return the messages stored by subject, and the stream's last sequence.
-
-    More than 100,000 subjects come in pages; what changes meanwhile may be missed.
-
-    Raises:
-        ApiError: JetStream refused, for instance because there is no such stream.
-        UnavailableError: JetStream did not answer.
-    """
-    found: dict[str, int] = {}
-    while True:
-        answer = await link.api(
-            f"STREAM.INFO.{stream}",
-            {"subjects_filter": subjects, "offset": len(found)},
-        )
-        page = answer["state"].get("subjects") or {}
-        found |= page
-        if not page or len(found) >= answer.get("total", 0):
-            return found, answer["state"]["last_seq"]
-
-
-async def count_subjects(link: Link, stream: str, subjects: str) -> tuple[int, int]:
-    """Return how many subjects have messages, and the stream's last sequence.
-
-    However many there are, their names do not travel.
-
-    Raises:
-        ApiError: JetStream refused, for instance because there is no such stream.
-        UnavailableError: JetStream did not answer.
-    """
-    beyond = {"subjects_filter": subjects, "offset": 10**9}
-    answer = await link.api(f"STREAM.INFO.{stream}", beyond)
-    return answer.get("total", 0), answer["state"]["last_seq"]

@@ -13,7 +13,7 @@ from dramatiq.broker import Broker, MessageProxy
 from dramatiq.message import Message
 from dramatiq.middleware import Middleware
 
-from brokers.worker_hooks import delivery_of
+from brokers.delivery import delivery_of
 
 
 class Tracing(Middleware):
@@ -58,7 +58,9 @@ class Tracing(Middleware):
             attributes=_attributes(message),
         )
         token = self._context.attach(self._trace.set_span_in_context(span))
-        self._here.begun = (span, token)
+        # By message: a batched actor's thread has many at once.
+        begun = self._here.__dict__.setdefault("begun", {})
+        begun[id(message)] = (span, token)
 
     def after_process_message(
         self,
@@ -69,14 +71,15 @@ class Tracing(Middleware):
         exception: BaseException | None = None,
     ) -> None:
         """End the job's span, with what was raised."""
-        self._end(exception)
+        self._end(message, exception)
 
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:
         """End the job's span."""
-        self._end(None)
+        self._end(message, None)
 
-    def _end(self, error: BaseException | None) -> None:
-        span, token = self._here.__dict__.pop("begun", (None, None))
+    def _end(self, message: MessageProxy, error: BaseException | None) -> None:
+        begun = self._here.__dict__.get("begun", {})
+        span, token = begun.pop(id(message), (None, None))
         if span is None:
             return
         if error is not None:

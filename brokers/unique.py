@@ -23,7 +23,9 @@ from brokers.entries import lifetime
 from brokers.errors import ApiError, RefusedError
 from brokers.link import Link
 from brokers.publishing import Outgoing, Publisher
-from brokers.topology import WRONG_REVISION, Route, Topology
+from brokers.routes import Route
+from brokers.shards import shard
+from brokers.topology import WRONG_REVISION, Topology
 
 #: The option that names the message in whose favour this one was not stored.
 DUPLICATE_OF = "duplicate_of"
@@ -193,7 +195,7 @@ class UniqueJobs:
         """
         if "unique_for" not in message.options:
             return
-        route = self._topology.route(q_name(message.queue_name))
+        route = self._route(message)
         subject = _subject(route, message.options.get("unique_key", ""))
         try:
             holder = self._holder(route.stream, subject)
@@ -205,6 +207,11 @@ class UniqueJobs:
         except BrokerError as error:
             _log.warning("The lock of %s is not released: %s", message, error)
 
+    def _route(self, message: MessageProxy | Message[Any]) -> Route:
+        """Return where message and lock are stored: within the tenant's shard."""
+        parts = self._topology.parts(q_name(message.queue_name))
+        return shard(parts, message.options)
+
     def _stored(self, message: Message[Any], new: int) -> int:
         if new == 1:
             # One by one, after a lost answer: the message was a duplicate of an
@@ -214,7 +221,7 @@ class UniqueJobs:
         return new // 2
 
     def _lock(self, message: Message[Any], token: str) -> Outgoing:
-        route = self._topology.route(q_name(message.queue_name))
+        route = self._route(message)
         body = {"message_id": message.message_id, "token": token}
         return Outgoing(
             route.stream,

@@ -6,6 +6,7 @@ which is most of a small job's cost. So its client is extended in the two places
 every message passes: what is read, and what is written. See ADR 0021.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -91,6 +92,10 @@ class WireClient(Client):
         self._handlers: dict[bytes, Handler] = {}
         self._parser = _Parser(self, self._handlers)
         self._ps = self._parser
+        self._direct: int | None = None
+        self._direct_transport: Any = None
+        # Of a frame that the socket took a part of, what is left.
+        self._torn = b""
 
     def when_read(self, callback: Callable[[], None]) -> None:
         """Call back when all messages of a read have been handled."""
@@ -112,11 +117,51 @@ class WireClient(Client):
         """
         if self._transport is None:
             return
+        if self._torn:
+            data, self._torn = self._torn + data, b""
         if self._pending:
             self._transport.writelines(self._pending)
             self._pending = []
             self._pending_data_size = 0
         self._transport.write(data)
+
+    def open_direct(self) -> None:
+        """Let other threads write, where the connection is plain TCP."""
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is None or writer.get_extra_info("ssl_object") is not None:
+            return
+        self._direct_transport = writer.transport
+        # One of our own: the number of a closed one may soon be another file's.
+        self._direct = os.dup(writer.get_extra_info("socket").fileno())
+
+    def close_direct(self) -> None:
+        """Let no other thread write; a second time does nothing."""
+        self._torn = b""
+        descriptor, self._direct = self._direct, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def write_now(self, data: bytes) -> bool:
+        """Write past the event loop, from any thread; tell whether that was possible.
+
+        It is so when nothing waits to be written.
+        """
+        if self._direct is None or self._pending or self._torn:
+            return False
+        try:
+            if self._direct_transport.get_write_buffer_size():
+                return False
+            written = os.write(self._direct, data)
+        except (OSError, RuntimeError):
+            # Full, about to be given up, or just written to: the loop will find out.
+            return False
+        self._torn = data[written:]
+        return True
+
+    @property
+    def is_torn(self) -> bool:
+        """Tell whether the rest of a frame waits for the loop."""
+        return bool(self._torn)
 
     async def drained(self) -> None:
         """Return once the socket has taken most of what was written."""

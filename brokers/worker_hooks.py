@@ -5,14 +5,20 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, cast
 
 from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
-from brokers.delivery import Delivery, set_current
+from brokers.batch_runs import work_on
+from brokers.batching import ACTOR_OPTIONS, Batching, singly
+from brokers.delivery import Delivery, delivery_of, note_worker, set_current
+from brokers.priorities import OPTION
+
+#: How often threads are woken to end.
+WAKE_S = 0.05
 
 
 class WorkerHooks(Middleware):
@@ -20,19 +26,27 @@ class WorkerHooks(Middleware):
 
     Args:
         give_back: Has a message delivered again that nobody settled.
+        batching: Knows the batched actors.
     """
 
-    def __init__(self, give_back: Callable[[Delivery], None]) -> None:
+    def __init__(
+        self, give_back: Callable[[Delivery], None], batching: Batching
+    ) -> None:
         self._give_back = give_back
+        self._batched = batching.rules
 
     @property
     def actor_options(self) -> set[str]:
-        """Return the broker's own option: how long dead letters live, in ms."""
-        return {"dead_message_ttl"}
+        """Return the options that the broker itself understands."""
+        return {*ACTOR_OPTIONS, OPTION, "dead_message_ttl"}
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Replace the work queue before any thread has seen it."""
         worker.work_queue = cast("Any", WorkQueue())
+
+    def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        """Wake the threads until they have ended."""
+        threading.Thread(target=_wake_until_ended, args=(worker,), daemon=True).start()
 
     def after_consumer_thread_boot(self, broker: Broker, thread: Any) -> None:
         """Spare each message a search among delayed ones, which the server keeps."""
@@ -50,7 +64,8 @@ class WorkerHooks(Middleware):
         Dramatiq's thread would end for good, and its message stay unsettled until
         the process ends.
         """
-        process = thread.process_message
+        note_worker()
+        process, batched = thread.process_message, self._batched
 
         def process_message(message: MessageProxy) -> None:
             delivery = delivery_of(message)
@@ -58,22 +73,27 @@ class WorkerHooks(Middleware):
                 delivery.touch()
             set_current(delivery)
             try:
-                process(message)
+                if batched and message.actor_name in batched:
+                    work_on(thread, message)
+                else:
+                    process(message)
             # Interrupts arrive anywhere.
             except BaseException:
                 broker.logger.critical("Raised outside of an actor.", exc_info=True)
-                if delivery is not None:
-                    self._give_back(delivery)
+                for one in singly([message]):
+                    if found := delivery_of(one):
+                        self._give_back(found)
             finally:
                 set_current(None)
 
         thread.process_message = process_message
 
 
-def delivery_of(message: MessageProxy) -> Delivery | None:
-    """Return the message's delivery; none where another broker delivered it."""
-    delivery = getattr(message, "delivery", None)
-    return delivery if isinstance(delivery, Delivery) else None
+def _wake_until_ended(worker: Worker) -> None:
+    queue = cast("WorkQueue", worker.work_queue)
+    while any(thread.is_alive() for thread in worker.workers):
+        queue.wake(len(worker.workers))
+        time.sleep(WAKE_S)
 
 
 class WorkQueue:
@@ -105,7 +125,20 @@ class WorkQueue:
             queue.Empty: There is none, or none came in time.
         """
         self._tokens.get(block, timeout)
-        return heapq.heappop(self._heap)[2]
+        try:
+            return heapq.heappop(self._heap)[2]
+        except IndexError:
+            # Somebody was only to be woken.
+            raise Empty from None
+
+    def wake(self, threads: int) -> None:
+        """Have so many threads find nothing.
+
+        A thread that was woken for an item which another one took may wait beyond its
+        time-out in the interpreter's queue, until the next item comes.
+        """
+        for _ in range(threads):
+            self._tokens.put(None)
 
     def get_nowait(self) -> Any:
         """Return the next item.

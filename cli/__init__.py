@@ -27,6 +27,7 @@ _COMMANDS = {
     "sink": "cli.sinks",
     "queues": "cli.queues",
     "dead-letters": "cli.dead_letters",
+    "credentials": "cli.rotating",
     "migrate": "cli.doctor",
     "doctor": "cli.doctor",
 }

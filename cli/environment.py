@@ -28,6 +28,7 @@ class Given(BaseSettings):
     clickhouse_url: str = ""
     session_secret: str = ""
     credentials_key: str = ""
+    unsubscribe_keys: str = ""
     public_url: str = ""
     endpoint_networks: str = LOOPBACK
 

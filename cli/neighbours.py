@@ -33,7 +33,10 @@ def opened_broker(settings: Settings) -> Iterator[JetStreamBroker]:
         NeighbourUnavailableError: NATS did not answer while it was used.
     """
     broker = dispatch.connect(
-        settings.nats_url, replicas=settings.nats_replicas, middleware=[]
+        settings.nats_url,
+        replicas=settings.nats_replicas,
+        email_shards=settings.email_shards,
+        middleware=[],
     )
     with closing(broker):
         try:

@@ -127,7 +127,7 @@ def send_order(api: Api, order: Order, console: Console) -> Json:
     shown by line; the others are sent.
     """
     config = api.config(order.config)
-    _check_variables(order)
+    _check_variables(order, config.get("defaults", {}))
     if order.scheduled_at is None:
         check_endpoint(api.url, config)
     batch = api.create_batch(
@@ -138,8 +138,8 @@ def send_order(api: Api, order: Order, console: Console) -> Json:
     return api.send(batch["id"], order.scheduled_at)
 
 
-def _check_variables(order: Order) -> None:
-    templates = Templates.compile(Content.of(order.payload))
+def _check_variables(order: Order, defaults: Json) -> None:
+    templates = Templates.compile(Content.of({**defaults, **order.payload}))
     # In NDJSON a later row may have what the first ones lack: there the API decides.
     if order.file.format is Format.CSV:
         missing = templates.missing_everywhere(order.file.names())

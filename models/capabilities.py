@@ -32,6 +32,8 @@ class Capabilities:
         tells_account: It can be asked for its limits (`Provider.account`).
         requests_per_s: How many calls it takes in a second, whatever is in them,
             until its headers say more; none where only recipients are counted.
+        carries: Which of the payload's optional fields it can carry; `inlineImages`
+            are attachments that the HTML text shows.
     """
 
     max_batch: int
@@ -41,7 +43,13 @@ class Capabilities:
     rate_headers: bool = False
     tells_account: bool = False
     requests_per_s: float | None = None
+    carries: frozenset[str] = frozenset()
 
+
+#: All that a mail may have beside its texts and headers.
+_ALL_OF_A_MAIL = frozenset(
+    {"cc", "bcc", "tags", "attachments", "inlineImages", "listUnsubscribe"}
+)
 
 #: The card's rates, in messages a second, for configs that state none.
 DEFAULT_RATES_PER_S: Mapping[str, float] = {
@@ -96,13 +104,14 @@ def checked_settings(provider: str, settings: Mapping[str, Any]) -> dict[str, An
     return dict(settings)
 
 
-def _of_custom(settings: Mapping[str, Any]) -> Capabilities:
-    custom = CustomSettings.of(settings)
+def of_custom(custom: CustomSettings) -> Capabilities:
+    """Return what a tenant's own endpoint can do."""
     return Capabilities(
         max_batch=custom.max_batch,
         keeps_idempotency_keys=custom.idempotency_keys,
         reports_events=False,
         counts=custom.limit_unit,
+        carries=_ALL_OF_A_MAIL,
     )
 
 
@@ -113,6 +122,7 @@ def _of_resend(settings: Mapping[str, Any]) -> Capabilities:
         reports_events=True,
         rate_headers=True,
         requests_per_s=_RESEND_REQUESTS_PER_S,
+        carries=_ALL_OF_A_MAIL,
     )
 
 
@@ -123,6 +133,7 @@ def _of_ses(settings: Mapping[str, Any]) -> Capabilities:
         keeps_idempotency_keys=False,
         reports_events=ses.configuration_set is not None,
         tells_account=True,
+        carries=_ALL_OF_A_MAIL,
     )
 
 
@@ -141,7 +152,7 @@ def _of_lime(settings: Mapping[str, Any]) -> Capabilities:
 
 
 _OF: Mapping[str, Callable[[Mapping[str, Any]], Capabilities]] = {
-    "custom": _of_custom,
+    "custom": lambda settings: of_custom(CustomSettings.of(settings)),
     "resend": _of_resend,
     "ses": _of_ses,
     "telnyx": _of_telnyx,

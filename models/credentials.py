@@ -1,11 +1,14 @@
 """A config's credentials, encrypted before they reach Postgres.
 
-The key is the setting `CREDENTIALS_KEY`: 32 bytes in base64, the same for the web app
-and the workers. Who has only the database can read nothing.
+Keys are the setting `CREDENTIALS_KEY`: 32 bytes each in base64, by commas, the same for
+the web app and the workers. The first encrypts, all of them decrypt; so a key is
+changed by putting the new one in front, and `batchsender credentials rotate` (ADR
+0034). Who has only the database can read nothing.
 """
 
 import base64
 import binascii
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,31 +19,60 @@ from nacl.secret import SecretBox
 from models.errors import InvalidInputError
 
 
-def seal(credentials: Mapping[str, Any], key: str) -> bytes:
+def seal(credentials: Mapping[str, Any], keys: str) -> bytes:
     """Return the credentials as `send_configs.credentials` keeps them.
 
-    Raises `InvalidInputError` when the key is missing or malformed.
+    Raises `InvalidInputError` when a key is missing or malformed.
     """
-    return bytes(_box(key).encrypt(orjson.dumps(credentials)))
+    return bytes(_boxes(keys)[0].encrypt(orjson.dumps(credentials)))
 
 
-def unseal(sealed: bytes | None, key: str) -> dict[str, Any]:
+def unseal(sealed: bytes | None, keys: str) -> dict[str, Any]:
     """Return the credentials that `seal` hid; none is the empty mapping.
 
-    Raises `InvalidInputError` when the key is missing, malformed or another one.
+    Raises `InvalidInputError` when a key is missing or malformed, or none fits.
     """
     if sealed is None:
         return {}
+    for box in _boxes(keys):
+        try:
+            credentials: dict[str, Any] = orjson.loads(box.decrypt(bytes(sealed)))
+        except CryptoError:
+            continue
+        return credentials
+    raise InvalidInputError(
+        "The credentials were stored under another CREDENTIALS_KEY; put that one "
+        "behind the present one, or enter the credentials again.",
+        field="CREDENTIALS_KEY",
+    )
+
+
+def resealed(sealed: bytes, keys: str) -> bytes | None:
+    """Return the credentials under the first key; none if they are under it already.
+
+    Raises as `unseal`.
+    """
+    first, *_ = _boxes(keys)
     try:
-        plain = _box(key).decrypt(bytes(sealed))
-    except CryptoError as error:
-        raise InvalidInputError(
-            "The credentials were stored under another CREDENTIALS_KEY; set that one, "
-            "or enter the credentials again.",
-            field="CREDENTIALS_KEY",
-        ) from error
-    credentials: dict[str, Any] = orjson.loads(plain)
-    return credentials
+        first.decrypt(bytes(sealed))
+    except CryptoError:
+        return seal(unseal(sealed, keys), keys)
+    return None
+
+
+def check_keys(keys: str) -> None:
+    """Raise `InvalidInputError` when a key is missing or malformed."""
+    _boxes(keys)
+
+
+def fingerprint(credentials: Mapping[str, Any]) -> str:
+    """Return what tells other credentials apart, and too little to guess them by."""
+    plain = orjson.dumps(credentials, option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(plain).hexdigest()[:8]
+
+
+def _boxes(keys: str) -> list[SecretBox]:
+    return [_box(key.strip()) for key in keys.split(",")]
 
 
 def _box(key: str) -> SecretBox:
@@ -51,7 +83,7 @@ def _box(key: str) -> SecretBox:
     if len(raw) != SecretBox.KEY_SIZE:
         raise InvalidInputError(
             "Credentials cannot be stored or read: the server's CREDENTIALS_KEY must "
-            "be set to 32 random bytes in base64.",
+            "be set to 32 random bytes in base64, or to several such keys by commas.",
             field="CREDENTIALS_KEY",
         )
     return SecretBox(raw)

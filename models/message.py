@@ -1,7 +1,8 @@
-"""What a batch says, and how it becomes one message for each recipient.
+"""How what a batch says becomes one message for each recipient.
 
 A template is a text with `{{ name }}` in it. `{{ address }}` is the recipient's
-address; every other name is one of the recipient's variables. In `html` a value is
+address, `{{ unsubscribe_url }}` its link where the content asks for one; every other
+name is one of the recipient's variables. In `html` a value is
 escaped, but not inside three braces, `{{{ name }}}`. There is no way to write two
 opening braces as themselves.
 
@@ -12,92 +13,49 @@ recipient.
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field
 from html import escape
 from itertools import repeat
 from operator import itemgetter
 from typing import Any, Self
 
+from models.content import MAILBOX, TAG, TEXT_FIELDS, Content, breaks
 from models.errors import InvalidInputError
 
-#: The one name that is no variable of the recipient.
+__all__ = ["ADDRESS", "UNSUBSCRIBE_URL", "Content", "Rendered", "Templates"]
+
+#: The name that is no variable of the recipient.
 ADDRESS = "address"
+#: The same where the content asks for a link to unsubscribe by; else it is a variable.
+UNSUBSCRIBE_URL = "unsubscribe_url"
+
+#: From the first seq and the number of recipients to each one's link.
+Links = Callable[[int, int], Sequence[str]]
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_.-]*"
 _SLOT = re.compile(rf"\{{\{{\{{\s*({_NAME})\s*\}}\}}\}}|\{{\{{\s*({_NAME})\s*\}}\}}")
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
-#: From the name in JSON to the attribute.
-_TEXT_FIELDS = {
-    "from": "sender",
-    "replyTo": "reply_to",
-    "subject": "subject",
-    "text": "text",
-    "html": "html",
+#: What becomes a header of a mail, where a line break would begin another, by the
+#: beginning of its path.
+_ONE_LINE = ("from", "replyTo", "subject", "headers.", "cc.", "bcc.", "tags.")
+#: Fields whose texts must be of a shape, and what a recipient is told who has another.
+_SHAPES = {
+    "cc": (MAILBOX, "is not one mail address"),
+    "bcc": (MAILBOX, "is not one mail address"),
+    "tags": (TAG, "is not 1 to 256 letters, digits, - and _"),
 }
-#: Fields that become headers of a mail, where a line break would begin another.
-_ONE_LINE = frozenset({"from", "replyTo", "subject"})
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """The content of a batch, as the tenant gave it; every text is a template.
-
-    Attributes:
-        sender: The field `from`.
-        reply_to: The field `replyTo`.
-        subject: One line.
-        text: The plain text.
-        html: The HTML text; values are escaped.
-        headers: Further headers by name; values are templates of one line.
-        data: Any JSON object, for webhooks; the strings in it are templates.
-    """
-
-    sender: str | None = None
-    reply_to: str | None = None
-    subject: str | None = None
-    text: str | None = None
-    html: str | None = None
-    headers: Mapping[str, str] | None = None
-    data: Mapping[str, Any] | None = None
-
-    @classmethod
-    def of(cls, fields: Mapping[str, Any]) -> Self:
-        """Return the content that a JSON object describes.
-
-        Raises:
-            InvalidInputError: A field is unknown or of the wrong type; it is named.
-        """
-        for name, value in fields.items():
-            _check_field(name, value)
-        texts = {_TEXT_FIELDS[n]: v for n, v in fields.items() if n in _TEXT_FIELDS}
-        return cls(**texts, headers=fields.get("headers"), data=fields.get("data"))
-
-
-def _check_field(name: str, value: Any) -> None:
-    if name in _TEXT_FIELDS:
-        if not isinstance(value, str):
-            raise InvalidInputError(f"“{name}” must be a text.", field=name)
-    elif name not in ("headers", "data"):
-        raise InvalidInputError(f"The content has no field “{name}”.", field=name)
-    elif not isinstance(value, Mapping):
-        raise InvalidInputError(f"“{name}” must be an object.", field=name)
-    elif name == "headers":
-        for header, text in value.items():
-            _check_header(header, text)
-
-
-def _check_header(name: str, value: Any) -> None:
-    field_name = f"headers.{name}"
-    if not _HEADER_NAME.fullmatch(name):
-        raise InvalidInputError(
-            "A header's name may hold letters, digits and - only.", field=field_name
-        )
-    if not isinstance(value, str):
-        raise InvalidInputError(
-            f"The header “{name}” must be a text.", field=field_name
-        )
+_ONE_CLICK = {
+    "List-Unsubscribe": "<{{ unsubscribe_url }}>",
+    "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,31 +76,31 @@ class Templates:
     """A compiled content; made once for a batch, used for each of its chunks.
 
     Attributes:
-        names: The variables that the templates use, `address` aside.
+        names: The variables that the templates use, without those that are ours.
     """
 
     names: frozenset[str]
     _slots: frozenset["_Slot"]
     _message: "_Object"
+    _links: Links | None
 
     @classmethod
-    def compile(cls, content: Content) -> Self:
+    def compile(cls, content: Content, links: Links | None = None) -> Self:
         """Return the content's templates.
+
+        `links` is asked once a chunk, and only where the content has
+        `list_unsubscribe`; without it such a content can be checked, not rendered.
 
         Raises:
             InvalidInputError: A template is malformed; its field is named.
         """
-        fields: list[tuple[str, _Node]] = []
-        for name, attribute in _TEXT_FIELDS.items():
-            if (text := getattr(content, attribute)) is not None:
-                fields.append((name, _compile_text(text, name)))
-        if content.headers is not None:
-            fields.append(("headers", _compile(content.headers, "headers")))
-        if content.data is not None:
-            fields.append(("data", _compile(content.data, "data")))
+        fields = [(n, _compile(v, n)) for n, v in _fields(content) if v is not None]
         message = _object(fields)
         slots = frozenset(_slots_of(message))
-        return cls(frozenset(s.name for s in slots) - {ADDRESS}, slots, message)
+        ours = {ADDRESS, *([UNSUBSCRIBE_URL] if content.list_unsubscribe else [])}
+        names = frozenset(slot.name for slot in slots) - ours
+        asked = links or _no_links
+        return cls(names, slots, message, asked if content.list_unsubscribe else None)
 
     def missing_everywhere(self, known_names: Collection[str]) -> set[str]:
         """Return the variables that no recipient has: a batch to refuse unsent."""
@@ -163,12 +121,18 @@ class Templates:
         same body.
 
         A variable that is missing or null, that is a list or an object, or that
-        would break a header's line fails its recipient and nobody else. Numbers and
-        truth values are written as in JSON.
+        would break a header's line fails its recipient and nobody else, as does an
+        address that would. Numbers and truth values are written as in JSON.
         """
         size = len(addresses)
         failed: dict[int, str] = {}
-        columns = _columns(self._slots, addresses, variables, failed)
+        if breaks("".join(addresses)):
+            broken = (i for i, address in enumerate(addresses) if breaks(address))
+            failed.update(dict.fromkeys(broken, "The address holds a line break."))
+        ours: dict[str, Sequence[str]] = {ADDRESS: addresses}
+        if self._links is not None:
+            ours[UNSUBSCRIBE_URL] = self._links(first_seq, size)
+        columns = _columns(self._slots, ours, variables, failed)
         messages = _Rendering(columns, size, failed).objects(
             self._message,
             {"batch": batch_id, "seq": 0, "to": ""},
@@ -195,6 +159,7 @@ class _Text:
     parts: tuple["str | _Slot", ...]
     field: str
     one_line: bool
+    shape: re.Pattern[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +185,27 @@ class _Constant:
 
 
 _Node = _Text | _Object | _Array | _Constant
+
+
+def _fields(content: Content) -> Iterator[tuple[str, Any]]:
+    """Yield a message's fields in their order, none where the content has none."""
+    for name, attribute in TEXT_FIELDS.items():
+        yield name, getattr(content, attribute)
+    yield "cc", content.cc
+    yield "bcc", content.bcc
+    yield "tags", content.tags
+    headers = content.headers
+    if content.list_unsubscribe:
+        headers = {**(headers or {}), **_ONE_CLICK}
+    yield "headers", headers
+    yield "data", content.data
+
+
+def _no_links(_first: int, _size: int) -> Sequence[str]:
+    raise InvalidInputError(
+        "Mails with “listUnsubscribe” need the server's UNSUBSCRIBE_KEYS.",
+        field="listUnsubscribe",
+    )
 
 
 def _compile(value: Any, path: str) -> _Node:
@@ -252,12 +238,15 @@ def _compile_text(text: str, path: str) -> _Text | _Constant:
             "closing braces after them; write {{ name }}.",
             field=path,
         )
-    one_line = path in _ONE_LINE or path.startswith("headers.")
-    if one_line and any(map(_breaks, literals)):
+    one_line = path.startswith(_ONE_LINE)
+    if one_line and any(map(breaks, literals)):
         raise InvalidInputError(f"“{path}” must be one line.", field=path)
-    if len(literals) == len(parts):
-        return _Constant(text)
-    return _Text(parts, path, one_line)
+    shape, told = _SHAPES.get(path.partition(".")[0], (None, ""))
+    if len(literals) < len(parts):
+        return _Text(parts, path, one_line, shape)
+    if shape is not None and not shape.fullmatch(text):
+        raise InvalidInputError(f"“{path}” {told}.", field=path)
+    return _Constant(text)
 
 
 def _parts(text: str, *, escaped: bool) -> Iterator[str | _Slot]:
@@ -268,10 +257,6 @@ def _parts(text: str, *, escaped: bool) -> Iterator[str | _Slot]:
         yield _Slot(raw or plain, escaped and raw is None)
         end = found.end()
     yield text[end:]
-
-
-def _breaks(text: str) -> bool:
-    return "\n" in text or "\r" in text
 
 
 def _slots_of(node: _Node) -> Iterator[_Slot]:
@@ -287,13 +272,13 @@ def _slots_of(node: _Node) -> Iterator[_Slot]:
 
 def _columns(
     slots: Collection[_Slot],
-    addresses: Sequence[str],
+    ours: Mapping[str, Sequence[str]],
     variables: Sequence[Mapping[str, Any]],
     failed: dict[int, str],
 ) -> dict[_Slot, Sequence[str]]:
     """Return each slot's values by position; failed positions hold an empty text."""
-    by_name: dict[str, Sequence[str]] = {ADDRESS: addresses}
-    for name in sorted({slot.name for slot in slots} - {ADDRESS}):
+    by_name = dict(ours)
+    for name in sorted({slot.name for slot in slots} - by_name.keys()):
         by_name[name] = _values(name, variables, failed)
     return {
         slot: _escaped(by_name[slot.name]) if slot.escaped else by_name[slot.name]
@@ -372,9 +357,19 @@ class _Rendering:
         )
         # Constants repeat without end; the slots' columns end the zip.
         texts = list(map("".join, zip(*pieces, strict=False)))
-        if node.one_line and _breaks("".join(texts)):
-            for position, text in enumerate(texts):
-                if _breaks(text):
-                    reason = f"A variable puts a line break into “{node.field}”."
-                    self.failed.setdefault(position, reason)
+        if node.one_line and breaks("".join(texts)):
+            reason = f"A variable puts a line break into “{node.field}”."
+            self._fail((i for i, text in enumerate(texts) if breaks(text)), reason)
+        if (shape := node.shape) is not None:
+            reason = f"With its variables “{node.field}” {_told(node.field)}."
+            unfit = (i for i, text in enumerate(texts) if not shape.fullmatch(text))
+            self._fail(unfit, reason)
         return texts
+
+    def _fail(self, positions: Iterable[int], reason: str) -> None:
+        for position in positions:
+            self.failed.setdefault(position, reason)
+
+
+def _told(path: str) -> str:
+    return _SHAPES[path.partition(".")[0]][1]

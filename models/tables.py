@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import BIT, JSON, JSONB
 
+from models.payload import LEGACY_COLUMNS, LEGACY_NAME
 from models.status import BatchStatus, RecipientStatus
 
 metadata = MetaData(
@@ -92,7 +93,8 @@ api_keys = Table(
     _time("revoked_at"),
 )
 
-#: `credentials` is a PyNaCl SecretBox; `held_reason` stops all sending by a config.
+#: `credentials` is a PyNaCl SecretBox, none where `mode` is managed; `held_reason`
+#: stops all sending by a config; `revision` grows with each change of the account.
 send_configs = Table(
     "send_configs",
     metadata,
@@ -109,14 +111,18 @@ send_configs = Table(
     Column("revision", Integer, nullable=False, server_default="1"),
     Column("held_reason", Text),
     _created_at(),
+    Column("mode", Text, nullable=False, server_default="byok"),
+    Column("defaults", JSONB, nullable=False, server_default="{}"),
     UniqueConstraint("tenant_id", "name"),
+    CheckConstraint("mode in ('managed', 'byok')", name="mode"),
     CheckConstraint("policy in ('at_most_once', 'at_least_once')", name="policy"),
     CheckConstraint("channel in ('email', 'sms', 'webhook')", name="channel"),
 )
 
 #: `sealed` is everything a send depends on, fixed when the batch was sent: see
 #: `models.plan.Plan`. The five counters count recipients by their present status. A
-#: batch with `priority` is a single message with its own queue.
+#: batch with `priority` is a single message with its own queue. The columns before
+#: it are legacy columns: `models.payload` reads them, nobody writes them.
 batches = Table(
     "batches",
     metadata,
@@ -125,7 +131,7 @@ batches = Table(
     Column("config_id", Uuid, ForeignKey("send_configs.id"), nullable=False),
     Column("name", Text, nullable=False),
     Column("status", batch_status, nullable=False, server_default="draft"),
-    Column("payload", JSONB, nullable=False),
+    Column("payload", JSONB, nullable=False, server_default="{}"),
     Column("variable_names", ARRAY(Text), nullable=False, server_default="{}"),
     Column("sealed", JSONB),
     Column("reason", Text),
@@ -144,6 +150,7 @@ batches = Table(
     _count("unknown"),
     _count("suppressed"),
     _count("cancelled"),
+    *(Column(name, Text) for name in (LEGACY_NAME, *LEGACY_COLUMNS)),
     Column("priority", Boolean, nullable=False, server_default="false"),
     Index(
         "batches_tenant_id_created_at_idx",
@@ -170,6 +177,17 @@ upload_parts = Table(
     Column("answer", JSONB, nullable=False),
     _created_at(),
     PrimaryKeyConstraint("batch_id", "part"),
+)
+
+#: Files that batches carry, once for a tenant, whatever they are called.
+attachments = Table(
+    "attachments",
+    metadata,
+    Column("tenant_id", Uuid, ForeignKey("tenants.id"), nullable=False),
+    Column("sha256", LargeBinary, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    _created_at(),
+    PrimaryKeyConstraint("tenant_id", "sha256"),
 )
 
 #: No foreign key: a check for each of a million rows would prove what the insert's

@@ -2,7 +2,8 @@
 
 A call is a POST of an array of messages, or of one message where `maxBatch` is 1. With
 a key it carries `Idempotency-Key`; with a secret it is signed as Standard Webhooks say,
-with `webhook-id`, `webhook-timestamp` and `webhook-signature`.
+with `webhook-id`, `webhook-timestamp` and `webhook-signature`. A batch's files are in
+each message, as `attachments`, their `content` in base64.
 
 What its answer means (design, section 5 rule 5: *refused* needs proof):
 
@@ -38,12 +39,12 @@ from typing import Any, Self
 import orjson
 
 from models import bits
-from models.capabilities import Capabilities
+from models.capabilities import of_custom
 from models.custom_settings import CustomSettings
 from models.outcome import Answer
 from providers.guard import Guard
 from providers.http import HttpAnswer, HttpSession, NoAnswer, NotSent
-from providers.provider import Account, Call
+from providers.provider import Account, Call, File
 from providers.signatures import standard_webhooks_key, standard_webhooks_signature
 from providers.verdicts import (
     NOT_READABLE,
@@ -86,12 +87,7 @@ class CustomWebhook:
         self._settings = settings
         self._key = key
         self._session = HttpSession(guard)
-        self.capabilities = Capabilities(
-            max_batch=settings.max_batch,
-            keeps_idempotency_keys=settings.idempotency_keys,
-            reports_events=False,
-            counts=settings.limit_unit,
-        )
+        self.capabilities = of_custom(settings)
 
     @classmethod
     def of(
@@ -113,7 +109,8 @@ class CustomWebhook:
     def send(self, call: Call) -> Answer:
         """Post the messages once; the module tells what an answer means."""
         is_single = self._settings.max_batch == 1
-        body = orjson.dumps(call.messages[0] if is_single else call.messages)
+        messages = _with_files(call)
+        body = orjson.dumps(messages[0] if is_single else messages)
         found = self._session.post(
             self._settings.url,
             body,
@@ -146,6 +143,21 @@ class CustomWebhook:
                 self._key, message_id=message_id, timestamp_s=now_s, body=body
             )
         return headers
+
+
+def _with_files(call: Call) -> Sequence[Mapping[str, Any]]:
+    if not call.files:
+        return call.messages
+    files = [_file(one) for one in call.files]
+    return [{**message, "attachments": files} for message in call.messages]
+
+
+def _file(one: File) -> dict[str, str]:
+    about = one.about
+    found = {"filename": about.filename, "contentType": about.content_type}
+    if about.content_id is not None:
+        found["contentId"] = about.content_id
+    return {**found, "content": one.base64}
 
 
 def answer_of(found: HttpAnswer | NotSent | NoAnswer, size: int) -> Answer:

@@ -1,11 +1,31 @@
 """What every provider is to those who send: its abilities as data, and one call."""
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from models.capabilities import Capabilities
+from models.content import Attachment
 from models.outcome import Answer
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that goes along with each message of a call.
+
+    Attributes:
+        about: Its name and type.
+        content: Its bytes.
+    """
+
+    about: Attachment
+    content: bytes
+
+    @property
+    def base64(self) -> str:
+        """Return its bytes as JSON carries them."""
+        return b64encode(self.content).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +38,14 @@ class Call:
         batch_id: The batch of its messages.
         messages: As `models.message` renders them, from 1 to `max_batch`.
         deadline_s: When the call is given up, in seconds from now; all in all.
+        files: What each message carries; a call with files has one message.
     """
 
     key: str | None
     batch_id: str
     messages: Sequence[Mapping[str, Any]]
     deadline_s: float
+    files: Sequence[File] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from models.outcome import Answer, ReportedRate
 from models.provider_settings import ResendSettings, required_credential
 from providers.guard import Guard
 from providers.http import HttpAnswer, HttpSession, NoAnswer, NotSent, json_object
-from providers.provider import Account, Call
+from providers.provider import Account, Call, File
 from providers.rate_headers import reported_rate
 from providers.verdicts import (
     NOT_READABLE,
@@ -116,6 +116,9 @@ class Resend:
     def send(self, call: Call) -> Answer:
         """Post the messages once; `ERRORS` tells what an answer means."""
         emails = [_email(message, self._settings.sender) for message in call.messages]
+        if call.files:
+            # Only `POST /emails` takes them, so such a call has one message.
+            emails[0]["attachments"] = [_file(one) for one in call.files]
         is_single = len(emails) == 1
         path = "/emails" if is_single else "/emails/batch"
         found = self._session.post(
@@ -167,6 +170,8 @@ def _email(message: Mapping[str, Any], sender: str | None) -> dict[str, Any]:
         ("subject", "subject"),
         ("text", "text"),
         ("html", "html"),
+        ("cc", "cc"),
+        ("bcc", "bcc"),
         ("headers", "headers"),
     ):
         if ours in message:
@@ -175,7 +180,18 @@ def _email(message: Mapping[str, Any], sender: str | None) -> dict[str, Any]:
         {"name": "batch", "value": str(message["batch"])},
         {"name": "seq", "value": str(message["seq"])},
     ]
+    if "tags" in message:
+        own = message["tags"].items()
+        email["tags"] += [{"name": name, "value": value} for name, value in own]
     return email
+
+
+def _file(one: File) -> dict[str, str]:
+    about = one.about
+    found = {"filename": about.filename, "content_type": about.content_type}
+    if about.content_id is not None:
+        found["content_id"] = about.content_id
+    return {**found, "content": one.base64}
 
 
 def _error_of(found: HttpAnswer | NotSent | NoAnswer) -> tuple[str, str]:

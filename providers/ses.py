@@ -23,7 +23,7 @@ from models.provider_settings import SesSettings, required_credential
 from providers import ses_requests
 from providers.guard import Guard
 from providers.http import HttpAnswer, NoAnswer, NotSent, json_object
-from providers.provider import Account, Call
+from providers.provider import Account, Call, File
 from providers.ses_transport import Transport
 from providers.verdicts import (
     NOT_READABLE,
@@ -185,7 +185,8 @@ class Ses:
             told = [stopped or _TOO_LATE] * len(places)
             found: Sequence[Taken | Verdict] = told
             if stopped is None and ends_at > time.monotonic():
-                found = self._results(messages, ends_at - time.monotonic())
+                left_s = ends_at - time.monotonic()
+                found = self._results(messages, left_s, call.files)
                 stopped = _stopping(found)
             for place, result in zip(places, found, strict=True):
                 results[place] = result
@@ -206,12 +207,15 @@ class Ses:
         self._client.close()
 
     def _results(
-        self, messages: Sequence[Mapping[str, Any]], deadline_s: float
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        deadline_s: float,
+        files: Sequence[File],
     ) -> Sequence[Taken | Verdict]:
         size, settings = len(messages), self._settings
         if size == 1:
             operation = self._client.send_email
-            arguments = ses_requests.single(messages[0], settings)
+            arguments = ses_requests.single(messages[0], settings, files)
         else:
             operation = self._client.send_bulk_email
             arguments = ses_requests.bulk(messages, settings)

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from models.provider_settings import SesSettings
+from providers.provider import File
 
 Message = Mapping[str, Any]
 
@@ -57,8 +58,10 @@ def requests_for(
         yield from _sized(messages, group)
 
 
-def single(message: Message, settings: SesSettings) -> dict[str, Any]:
-    """Return the arguments of `SendEmail`."""
+def single(
+    message: Message, settings: SesSettings, files: Sequence[File] = ()
+) -> dict[str, Any]:
+    """Return the arguments of `SendEmail`, which alone takes files."""
     body = {
         theirs: _content(message[ours])
         for ours, theirs in (("text", "Text"), ("html", "Html"))
@@ -70,6 +73,8 @@ def single(message: Message, settings: SesSettings) -> dict[str, Any]:
     }
     if headers := _headers(message):
         simple["Headers"] = headers
+    if files:
+        simple["Attachments"] = [_file(one) for one in files]
     return {
         **_frame(message, settings),
         "Destination": _destination(message),
@@ -102,7 +107,9 @@ def _sized(messages: Sequence[Message], group: Sequence[int]) -> Iterator[list[i
     used = base
     for place in group:
         own = sum(_size(messages[place].get(n, "")) for n in names if n not in common)
-        if max(own, base) > MAX_ENTRY_BYTES:
+        # Copies are recipients too, of which a bulk call takes fifty.
+        is_copied = messages[place].get("cc") or messages[place].get("bcc")
+        if is_copied or max(own, base) > MAX_ENTRY_BYTES:
             yield [place]
             continue
         if cut and used + own + _ENTRY_BYTES > MAX_REQUEST_BYTES:
@@ -158,7 +165,26 @@ def _destination(message: Message) -> dict[str, Any]:
     local, _, domain = message["to"].rpartition("@")
     if not domain.isascii():
         domain = domain.encode("idna").decode()
-    return {"ToAddresses": [f"{local}@{domain}"]}
+    found = {"ToAddresses": [f"{local}@{domain}"]}
+    for ours, theirs in (("cc", "CcAddresses"), ("bcc", "BccAddresses")):
+        if message.get(ours):
+            found[theirs] = message[ours]
+    return found
+
+
+def _file(one: File) -> dict[str, Any]:
+    about = one.about
+    found = {
+        "FileName": about.filename,
+        "ContentType": about.content_type,
+        "ContentDisposition": "ATTACHMENT",
+        "ContentTransferEncoding": "BASE64",
+        # boto writes it in base64.
+        "RawContent": one.content,
+    }
+    if about.content_id is not None:
+        found |= {"ContentDisposition": "INLINE", "ContentId": about.content_id}
+    return found
 
 
 def _headers(message: Message) -> list[dict[str, str]]:
@@ -170,6 +196,7 @@ def _tags(message: Message) -> list[dict[str, str]]:
     return [
         {"Name": "batch", "Value": str(message["batch"])},
         {"Name": "seq", "Value": str(message["seq"])},
+        *({"Name": n, "Value": v} for n, v in message.get("tags", {}).items()),
     ]
 
 

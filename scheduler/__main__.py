@@ -66,6 +66,7 @@ def duties(settings: Settings, outcomes: Outcomes) -> list[Duty]:
         ack_wait_ms=int(settings.timing.ack_wait_s * 1000),
         concurrent_batches=settings.concurrent_batches,
         job_patience_s=settings.lease_s,
+        email_shards=settings.email_shards,
     )
     log_door = analytics_client.connect(settings.clickhouse_url.get_secret_value())
     recovery = Recovery(

@@ -38,6 +38,7 @@ broker = dispatch.connect(
     ack_wait_ms=int(settings.timing.ack_wait_s * 1000),
     concurrent_batches=settings.concurrent_batches,
     job_patience_s=settings.lease_s,
+    email_shards=settings.email_shards,
     middleware=[
         Retries(max_retries=10, min_backoff=1000, max_backoff=60_000),
         JobContext(),

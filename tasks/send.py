@@ -20,7 +20,7 @@ from models.errors import BatchSenderError
 from models.jobs import SendChunk
 from models.outcome import Answer
 from models.queries import publishing
-from providers.provider import Call
+from providers.provider import Call, File
 from tasks.demands import heed
 from tasks.ledger_row import LONGEST_NAK_S, LedgerRow
 from tasks.tokens import Tokens
@@ -64,6 +64,7 @@ class ChunkRun:
         self._row = LedgerRow(worker, job, delivery)
         self._tokens = Tokens(worker.limiter, sender)
         self._messages: list[dict[str, object] | None] = []
+        self._files: Sequence[File] = ()
 
     def run(self) -> None:
         """Claim, call, record, advance; then ack, postpone or leave."""
@@ -154,6 +155,7 @@ class ChunkRun:
             batch_id=self._plan.batch_id,
             messages=self._messages_of(call),
             deadline_s=self._worker.timing.call_deadline_s,
+            files=self._files,
         )
         with PROVIDER_CALL_SECONDS.time():
             return self._sender.provider.send(made)
@@ -201,6 +203,7 @@ class ChunkRun:
             self._plan.batch_id, self._job.first, addresses, variables
         )
         self._messages = rendered.messages
+        self._files = self._worker.files.of(self._plan)
         return rules.left_out(
             chunk,
             suppressed=bits.of_positions(self._suppressed(addresses)),

@@ -5,14 +5,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 from hot_state import client as hot_state_client
 from hot_state.limiter import Limiter
 from hot_state.lock import Lease
 from hot_state.outcomes import Outcomes
-from models import credentials
+from models.capabilities import DEFAULT_RATES_PER_S
 from models.database import Database
 from models.limit import Bucket, Limit
 from models.message import Content, Templates
@@ -20,10 +20,12 @@ from models.plan import Plan
 from models.queries import publishing
 from models.recipients import listed_as
 from models.timing import Timing
-from providers import registry
+from models.unsubscribe import Links
 from providers.guard import Guard
 from providers.provider import Provider
 from settings import Settings, load
+from tasks.accounts import Accounts
+from tasks.files import Files
 
 log = logging.getLogger("batchsender.worker")
 
@@ -41,7 +43,10 @@ _SUPPRESSIONS_LISTED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """A sealed batch, ready to be sent: its plan, compiled templates and provider."""
+    """A sealed batch, ready to be sent: its plan, compiled templates and provider.
+
+    The plan's account is the one that the provider calls by.
+    """
 
     plan: Plan
     templates: Templates
@@ -55,59 +60,66 @@ class Senders:
     def __init__(
         self,
         database: Database,
+        accounts: Accounts,
         *,
-        credentials_key: str,
         system_rate_per_s: float,
-        guard: Guard,
+        unsubscribe_keys: str = "",
     ) -> None:
         self._database = database
-        self._credentials_key = credentials_key
-        self._guard = guard
+        self._accounts = accounts
+        self._unsubscribe_keys = unsubscribe_keys
         self._system = Bucket("system", Limit.of(system_rate_per_s))
         self._lock = threading.Lock()
         self._senders: dict[str, Sender] = {}
-        self._providers: dict[str, Provider] = {}
 
     def of(self, batch_id: str) -> Sender | None:
-        """Return a sealed batch's sender; none if there is no such batch."""
-        known = self._senders.get(batch_id)
-        if known is not None:
+        """Return a sealed batch's sender; none if there is no such batch.
+
+        Changed credentials make another sender, 2 s later at most.
+        """
+        if (known := self._current(batch_id)) is not None:
             return known
         with self._lock:
-            return self._senders.get(batch_id) or self._read(batch_id)
+            return self._current(batch_id) or self._read(batch_id)
 
     def close(self) -> None:
         """Close the providers' connections."""
-        for provider in self._providers.values():
-            provider.close()
+        self._accounts.close()
+
+    def _current(self, batch_id: str) -> Sender | None:
+        known = self._senders.get(batch_id)
+        if known is None or known.plan.account != self._accounts.label(known.plan):
+            return None
+        return known
 
     def _read(self, batch_id: str) -> Sender | None:
         with self._database.statement() as connection:
             plan = publishing.sealed_plan(connection, batch_id)
         if plan is None:
             return None
+        account, provider = self._accounts.provider(plan)
         sender = Sender(
-            plan=plan,
-            templates=Templates.compile(Content.of(plan.content)),
-            provider=self._provider(plan),
-            buckets=(self._system, Bucket(f"config:{plan.config_id}", plan.limit)),
+            plan=replace(plan, account=account),
+            templates=Templates.compile(Content.of(plan.content), self._links(plan)),
+            provider=provider,
+            buckets=self._buckets(plan),
         )
         if len(self._senders) >= _REMEMBERED:
             self._senders.pop(next(iter(self._senders)))
         self._senders[batch_id] = sender
         return sender
 
-    def _provider(self, plan: Plan) -> Provider:
-        if plan.account not in self._providers:
-            with self._database.statement() as connection:
-                sealed = publishing.sealed_credentials(connection, plan.config_id)
-            self._providers[plan.account] = registry.build(
-                plan.provider,
-                plan.settings,
-                credentials.unseal(sealed, self._credentials_key),
-                guard=self._guard,
-            )
-        return self._providers[plan.account]
+    def _links(self, plan: Plan) -> Links | None:
+        if plan.unsubscribing is None:
+            return None
+        return Links.of(plan.unsubscribing, plan.batch_id, self._unsubscribe_keys)
+
+    def _buckets(self, plan: Plan) -> Sequence[Bucket]:
+        own = Bucket(f"config:{plan.config_id}", plan.limit)
+        if plan.mode == "byok":
+            return self._system, own
+        shared = Limit.of(DEFAULT_RATES_PER_S[plan.provider])
+        return self._system, Bucket(f"provider:{plan.provider}", shared), own
 
 
 class RecentSuppressions:
@@ -165,6 +177,7 @@ class Worker:
     limiter: Limiter
     senders: Senders
     suppressions: RecentSuppressions
+    files: Files
     callers: ThreadPoolExecutor
     lease: Callable[..., Lease]
 
@@ -187,18 +200,28 @@ class Worker:
             limiter=Limiter(client, processes=settings.worker_processes + 1),
             senders=Senders(
                 database,
-                credentials_key=settings.credentials_key.get_secret_value(),
+                _accounts(database, settings),
                 system_rate_per_s=settings.system_rate_per_s,
-                guard=Guard.of(
-                    ports=settings.endpoint_ports, networks=settings.endpoint_networks
-                ),
+                unsubscribe_keys=settings.unsubscribe_keys.get_secret_value(),
             ),
             suppressions=RecentSuppressions(database),
+            files=Files(database),
             callers=ThreadPoolExecutor(
                 settings.max_concurrent_emails, thread_name_prefix="call"
             ),
             lease=partial(Lease, client),
         )
+
+
+def _accounts(database: Database, settings: Settings) -> Accounts:
+    return Accounts(
+        database,
+        keys=settings.credentials_key.get_secret_value(),
+        managed=settings.managed_credentials(),
+        guard=Guard.of(
+            ports=settings.endpoint_ports, networks=settings.endpoint_networks
+        ),
+    )
 
 
 @cache

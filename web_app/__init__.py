@@ -1,12 +1,16 @@
 """The API that tenants use: make batches, upload recipients, send, look."""
 
+from functools import partial
+
 from flask import Flask
 
 from brokers import dispatch
 from models.database import Database
+from models.unsubscribe import Unsubscribing
 from settings import Settings, load
 from web_app import probes, problems
 from web_app.api import (
+    attachments,
     batches,
     control,
     messages,
@@ -23,6 +27,7 @@ _PUBLISH_TIMEOUT_S = 2.0
 _RESOURCES = (
     probes.probes,
     send_configs.send_configs,
+    attachments.attachments,
     batches.batches,
     recipients.recipients,
     control.control,
@@ -61,6 +66,14 @@ def create_app(
             **settings.nats_options(),
             middleware=[],
             publish_timeout_s=_PUBLISH_TIMEOUT_S,
+            email_shards=settings.email_shards,
+        ),
+        max_attachment_bytes=settings.max_attachment_bytes,
+        managed=settings.managed_settings(),
+        unsubscribing=partial(
+            Unsubscribing.now,
+            settings.public_url,
+            settings.unsubscribe_keys.get_secret_value(),
         ),
     )
     problems.register(app)

@@ -82,6 +82,16 @@ def only(body: Mapping[str, Any], known: frozenset[str], *, within: str = "") ->
             )
 
 
+@contextmanager
+def within(name: str) -> Iterator[None]:
+    """Name the fields of refusals as parts of the field `name`."""
+    try:
+        yield
+    except InvalidInputError as error:
+        field = f"{name}.{error.field}" if error.field else name
+        raise InvalidInputError(str(error), field=field) from error
+
+
 def text_field(body: Mapping[str, Any], name: str, *, default: str = "") -> str:
     """Return a text of up to 200 characters; without a default it is required."""
     value = body.get(name, default)

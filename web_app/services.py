@@ -9,6 +9,7 @@ from flask import current_app
 
 from brokers import JetStreamBroker
 from models.database import Database
+from models.unsubscribe import Unsubscribing
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,12 @@ class Services:
     Attributes:
         database: Where batches live.
         neighbours: What shows live counts and statistics.
-        credentials_key: The key that credentials are sealed with, or `""`.
+        credentials_key: The keys that credentials are sealed with, or `""`.
+        managed: The providers at which the platform has an account, and the settings
+            that its configs cannot choose.
+        unsubscribing: How links to unsubscribe by are made; raises
+            `InvalidInputError` where the server has no key for them.
+        max_attachment_bytes: What the files of one message may take together.
         largest_chunk: Recipients in the largest chunk that a batch is cut into.
         max_upload_bytes: The largest body of an upload.
         broker: Where single messages are published to; connects at its first use.
@@ -45,10 +51,13 @@ class Services:
 
     database: Database
     neighbours: Neighbours
-    credentials_key: str
+    credentials_key: str = field(repr=False)
     largest_chunk: int
     max_upload_bytes: int
     broker: JetStreamBroker
+    max_attachment_bytes: int
+    managed: Mapping[str, Mapping[str, str]]
+    unsubscribing: Callable[[], Unsubscribing]
 
 
 def services() -> Services:

@@ -79,7 +79,6 @@ _PLAN = text(
     where b.id = :batch_id and b.sealed is not null
     """
 )
-_CREDENTIALS = text("select credentials from send_configs where id = :config_id")
 _OUT = text(
     """
     select count(*) from chunks c join batches b on b.id = c.batch_id
@@ -228,12 +227,6 @@ def sealed_plan(connection: Connection, batch_id: str) -> Plan | None:
     """Return a sealed batch's plan; none if there is no such batch."""
     row = connection.execute(_PLAN, {"batch_id": batch_id}).mappings().first()
     return Plan.of_row(dict(row)) if row else None
-
-
-def sealed_credentials(connection: Connection, config_id: str) -> bytes | None:
-    """Return a config's credentials as they are kept (see `models.credentials`)."""
-    found = connection.execute(_CREDENTIALS, {"config_id": config_id}).scalar_one()
-    return bytes(found) if found is not None else None
 
 
 def chunks_out(connection: Connection, config_id: str) -> int:

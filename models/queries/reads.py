@@ -9,14 +9,17 @@ from uuid import UUID
 from sqlalchemy import Connection, select, text, tuple_
 
 from models.errors import NotFoundError
+from models.payload import LEGACY_COLUMNS, LEGACY_NAME
 from models.status import RecipientStatus
 from models.tables import batches, recipients, send_configs
 
 #: How many recipients one page may look through for a status that few have.
 SEARCHED_SEQS = 100_000
 
+#: What a batch says is large, and not what a list of batches shows.
+_UNSHOWN = frozenset({"payload", "sealed", LEGACY_NAME, *LEGACY_COLUMNS})
 _BATCH = select(
-    *(c for c in batches.columns if c.name not in {"payload", "sealed"}),
+    *(c for c in batches.columns if c.name not in _UNSHOWN),
     send_configs.c.name.label("config_name"),
     send_configs.c.channel.label("channel"),
 ).join_from(batches, send_configs)

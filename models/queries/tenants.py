@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from models.errors import ConflictError, NotFoundError
 from models.limit import Limit
-from models.plan import Policy
+from models.plan import Mode, Policy
 from models.tables import api_keys, send_configs, tenants
 
 #: What a tenant may see of a config: everything but its credentials.
@@ -31,6 +31,8 @@ class NewConfig:
         credentials: What `models.credentials.seal` returned, or none.
         limit: The rate of its calls.
         policy: What to do about outcomes that stay unknown.
+        mode: Whose account sends; a managed config has no credentials.
+        defaults: What `models.payload.checked_defaults` returned.
     """
 
     name: str
@@ -40,6 +42,8 @@ class NewConfig:
     credentials: bytes | None
     limit: Limit
     policy: Policy
+    mode: Mode = "byok"
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 def create_tenant(connection: Connection, name: str) -> UUID:
@@ -122,6 +126,8 @@ def create_config(
             rate_per_s=config.limit.per_s,
             rate_burst=config.limit.burst,
             policy=config.policy,
+            mode=config.mode,
+            defaults=dict(config.defaults),
         )
         .on_conflict_do_nothing()
         .returning(*_SHOWN)

@@ -16,16 +16,22 @@ from models import bits
 from models import chunk as rules
 from models.capabilities import capabilities, checked_settings
 from models.chunk import Chunk
+from models.content import Attachment
 from models.message import Content, Templates
 from models.outcome import Answer
 from providers import registry
 from providers.guard import Guard
-from providers.provider import Call, Provider
+from providers.provider import Call, File, Provider
 from providers.verdicts import ErrorTable, Then, Verdict
 from tests.fakes.server import FakeProvider, Reply
 
 LOCAL = Guard.of(ports="443", networks="127.0.0.0/8")
 DEADLINE_S = 0.3
+#: A file, and an image that the HTML text shows.
+FILES = (
+    File(Attachment("a" * 64, "a.pdf", "application/pdf"), b"%PDF"),
+    File(Attachment("b" * 64, "b.png", "image/png", "logo"), b"PNG"),
+)
 #: How much later than its deadline a call may end on a busy machine, in seconds.
 PATIENCE_S = 5.0
 KEY = "0193c0de-0000-7000-8000-000000000001:0:1"

@@ -5,8 +5,9 @@ import pytest
 from models import bits
 from models.custom_settings import CustomSettings
 from providers import custom
+from providers.provider import Call
 from providers.signatures import standard_webhooks_key, standard_webhooks_signature
-from tests.contracts.provider import LOCAL, ProviderContract
+from tests.contracts.provider import FILES, LOCAL, ProviderContract
 from tests.fakes.endpoint import FakeEndpoint
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -46,6 +47,29 @@ class TestCustom(ProviderContract):
             timestamp_s=int(seen.headers["webhook-timestamp"]),
             body=seen.body,
         )
+
+    def test_files_are_in_each_message(self, provider, server):
+        """As names, types and base64; all else is there as it was rendered."""
+        [message] = self.call(1).messages
+
+        provider.send(Call(None, "b1", [{**message, "cc": ["c@x.io"]}], 5.0, FILES))
+
+        sent = server.requests[0].json
+        [got] = sent if isinstance(sent, list) else [sent]
+        assert got["cc"] == ["c@x.io"]
+        assert got["attachments"] == [
+            {
+                "filename": "a.pdf",
+                "contentType": "application/pdf",
+                "content": "JVBERg==",
+            },
+            {
+                "filename": "b.png",
+                "contentType": "image/png",
+                "contentId": "logo",
+                "content": "UE5H",
+            },
+        ]
 
 
 class TestCustomWithKeys(TestCustom):

@@ -374,4 +374,5 @@ def test_heartbeats_do_not_pile_up_without_a_server(backend, send):
     until(lambda: not link.is_online)
     threading.Event().wait(0.4)
 
-    assert not [frame for frame in link._frames if frame[0] == message.delivery.reply]
+    beat = message.delivery.reply.encode()
+    assert not [frames for frames in link._outbox._frames if beat in frames]

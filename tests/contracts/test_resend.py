@@ -8,7 +8,8 @@ import pytest
 from models.outcome import ReportedRate
 from models.provider_settings import ResendSettings
 from providers import resend
-from tests.contracts.provider import LOCAL, ProviderContract
+from providers.provider import Call
+from tests.contracts.provider import FILES, LOCAL, ProviderContract
 from tests.fakes.resend import FakeResend
 
 
@@ -54,6 +55,31 @@ class TestResend(ProviderContract):
             "tags": [{"name": "batch", "value": "b1"}, {"name": "seq", "value": "0"}],
         }
         assert own["from"] == "a@b.co"
+
+    def test_a_mail_carries_copies_tags_and_files(self, provider, server):
+        """Under the names of Resend; our own tags stay."""
+        [message] = self.call(1).messages
+        carried = {"cc": ["c@x.io"], "bcc": ["b@x.io"], "tags": {"plan": "pro"}}
+
+        provider.send(Call("k1", "b1", [{**message, **carried}], 5.0, FILES))
+
+        sent = server.requests[0].json
+        assert server.requests[0].path == "/emails"
+        assert (sent["cc"], sent["bcc"]) == (["c@x.io"], ["b@x.io"])
+        assert [tag["name"] for tag in sent["tags"]] == ["batch", "seq", "plan"]
+        assert sent["attachments"] == [
+            {
+                "filename": "a.pdf",
+                "content_type": "application/pdf",
+                "content": "JVBERg==",
+            },
+            {
+                "filename": "b.png",
+                "content_type": "image/png",
+                "content_id": "logo",
+                "content": "UE5H",
+            },
+        ]
 
     def test_one_mail_is_no_array_and_both_bear_the_key(self, provider, server):
         """The same members take the same way each time, as the key demands."""

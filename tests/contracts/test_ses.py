@@ -12,7 +12,7 @@ from models import bits
 from models.provider_settings import SesSettings
 from providers import ses
 from providers.provider import Account, Call
-from tests.contracts.provider import LOCAL, ProviderContract
+from tests.contracts.provider import FILES, LOCAL, ProviderContract
 from tests.fakes.ses import FakeSes
 
 
@@ -98,6 +98,37 @@ class TestSes(ProviderContract):
         ] * 3
         assert sorted(one.seq for one in server.took) == ["0", "1", "2", "3"]
         assert {m["replyTo"] for m in server.mails} == {None, "a@b.co"}
+
+    def test_a_mail_carries_copies_tags_and_files(self, provider, server):
+        """Under the names of SES; an image in the text is *inline*."""
+        [message] = self.call(1).messages
+        carried = {"cc": ["c@x.io"], "bcc": ["b@x.io"], "tags": {"plan": "pro"}}
+
+        provider.send(Call(None, "b1", [{**message, **carried}], 5.0, FILES))
+
+        sent = server.requests[0].json
+        assert sent["Destination"] == {
+            "ToAddresses": ["user0@example.com"],
+            "CcAddresses": ["c@x.io"],
+            "BccAddresses": ["b@x.io"],
+        }
+        assert {"Name": "plan", "Value": "pro"} in sent["EmailTags"]
+        files = sent["Content"]["Simple"]["Attachments"]
+        assert [(one["FileName"], one["RawContent"]) for one in files] == [
+            ("a.pdf", "JVBERg=="),
+            ("b.png", "UE5H"),
+        ]
+        assert [one["ContentDisposition"] for one in files] == ["ATTACHMENT", "INLINE"]
+        assert files[1]["ContentId"] == "logo"
+
+    def test_mails_with_copies_are_no_part_of_a_bulk_call(self, provider, server):
+        """A copy is a recipient too, and a call takes fifty."""
+        messages = [{**m, "cc": ["c@x.io"]} for m in self.call(3).messages]
+
+        answer = provider.send(Call(None, "b1", messages, 20.0))
+
+        assert answer.accepted == 0b111
+        assert len(server.requests) == 3
 
     def test_calls_stay_below_the_size_that_ses_takes(self, provider, server):
         """A megabyte; the rest goes in the next request."""

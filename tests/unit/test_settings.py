@@ -68,6 +68,7 @@ def test_secrets_have_no_default_and_are_not_shown(environment):
         ("CHUNK_SIZE", "5001", "CHUNK_SIZE"),
         ("SYSTEM_RATE_PER_S", "0", "SYSTEM_RATE_PER_S"),
         ("NATS_REPLICAS", "hush", "NATS_REPLICAS"),
+        ("EMAIL_SHARDS", "0", "EMAIL_SHARDS"),
         ("POSTGRES_SYNC_ENABLED", "hush", "POSTGRES_SYNC_ENABLED"),
         ("LEASE_S", "34", "LEASE_S"),
         ("ACK_WAIT_S", "54", "ACK_WAIT_S"),

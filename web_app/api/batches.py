@@ -9,7 +9,7 @@ from flask import Blueprint, Response, abort, request
 from sqlalchemy import Connection
 
 from models.errors import InvalidInputError, NeighbourUnavailableError, NotFoundError
-from models.message import Content, Templates
+from models.payload import checked_payload
 from models.queries.reads import batch_by_id, batch_page, stations
 from models.queries.tenants import config_by_id, config_by_name
 from models.queries.uploads import INLINE_PART, create_batch, take_part
@@ -25,6 +25,7 @@ from web_app.bodies import (
     only,
     text_field,
     time_field,
+    within,
 )
 from web_app.problems import problem
 from web_app.services import services
@@ -44,7 +45,7 @@ def create() -> Response:
     body = json_object()
     only(body, _FIELDS)
     name = text_field(body, "name", default="Batch")
-    payload = checked_payload(mapping_field(body, "payload", required=True))
+    payload = given_payload(body)
     scheduled_at = time_field(body, "scheduledAt")
     with services().database.transaction() as connection:
         config = chosen_config(connection, tenant_id, body)
@@ -128,21 +129,15 @@ def _live(row: Mapping[str, Any]) -> Mapping[str, int] | None:
         return None
 
 
-def checked_payload(payload: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the content when each of its templates can be read."""
+def given_payload(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a body's payload when it can be read; `InvalidInputError` else."""
+    payload = mapping_field(body, "payload", required=True)
     if not payload:
         raise InvalidInputError(
             "The payload is empty; give it a text, html or data.", field="payload"
         )
-    try:
-        Templates.compile(Content.of(payload))
-    except InvalidInputError as error:
-        raise InvalidInputError(str(error), field=f"payload.{error.field}") from error
-    except RecursionError as error:
-        raise InvalidInputError(
-            "The payload is nested too deeply.", field="payload"
-        ) from error
-    return payload
+    with within("payload"):
+        return checked_payload(payload)
 
 
 def chosen_config(

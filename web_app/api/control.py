@@ -7,9 +7,10 @@ from uuid import UUID
 from flask import Blueprint, Response
 from sqlalchemy import Connection
 
+from models.content import Content
 from models.errors import ConflictError, InvalidInputError
-from models.message import Content, Templates
-from models.plan import Plan
+from models.message import Templates
+from models.payload import content_of
 from models.queries.control import (
     cancel_batch,
     locked_batch,
@@ -22,6 +23,7 @@ from models.status import BatchStatus
 from web_app.api.batches import shown
 from web_app.auth import caller
 from web_app.bodies import answer, json_object, only, time_field
+from web_app.sealing import sealed
 from web_app.services import services
 
 control = Blueprint("control", __name__, url_prefix="/api/batches/<uuid:batch_id>")
@@ -36,8 +38,11 @@ def send(batch_id: UUID) -> Response:
     scheduled_at = time_field(body, "scheduledAt")
     with services().database.transaction() as connection:
         batch = locked_batch(connection, tenant_id, batch_id)
-        _check_sendable(batch)
-        plan = Plan.seal(batch, batch["config"], largest_chunk=services().largest_chunk)
+        content = Content.of(content_of(batch, batch["config"]))
+        _check_sendable(batch, content)
+        plan = sealed(
+            connection, batch, content, largest_chunk=services().largest_chunk
+        )
         queue_batch(connection, batch, plan, scheduled_at=scheduled_at)
         return _shown(connection, tenant_id, batch_id, 202)
 
@@ -75,13 +80,13 @@ def _shown(
     return answer(shown(batch_by_id(connection, tenant_id, batch_id)), status)
 
 
-def _check_sendable(batch: Mapping[str, Any]) -> None:
+def _check_sendable(batch: Mapping[str, Any], content: Content) -> None:
     """Raise when the batch cannot be sent as it is; nothing was changed then."""
     if batch["status"] != BatchStatus.DRAFT:
         raise ConflictError(f"The batch is {batch['status']}; only a draft is sent.")
     if not batch["recipients"]:
         raise InvalidInputError("The batch has no recipients; upload some first.")
-    templates = Templates.compile(Content.of(batch["payload"]))
+    templates = Templates.compile(content)
     missing = sorted(templates.missing_everywhere(batch["variable_names"]))
     if missing:
         raise InvalidInputError(

@@ -12,15 +12,17 @@ from dramatiq.errors import BrokerError
 from flask import Blueprint, Response, request
 
 from brokers import MessageTooLarge, dispatch
+from models.content import Content
 from models.errors import ConflictError, InvalidInputError, NeighbourUnavailableError
 from models.jobs import SendMessage
-from models.message import Content, Templates
-from models.plan import Plan
+from models.message import Templates
+from models.payload import content_of
 from models.queries import messages as queries
 from models.recipients import Block, Channel, Format, read
-from web_app.api.batches import checked_payload, chosen_config
+from web_app.api.batches import chosen_config, given_payload
 from web_app.auth import caller
 from web_app.bodies import answer, json_object, mapping_field, only
+from web_app.sealing import sealed
 from web_app.services import services
 
 messages = Blueprint("messages", __name__, url_prefix="/api/messages")
@@ -42,15 +44,21 @@ def create() -> Response:
     message_id = _id(tenant_id)
     body = json_object()
     only(body, _FIELDS)
-    payload = checked_payload(mapping_field(body, "payload", required=True))
+    payload = given_payload(body)
     with services().database.statement() as connection:
         config = chosen_config(connection, tenant_id, body)
     if config["held_reason"]:
         raise ConflictError(f"The send config is held: {config['held_reason']}")
-    person = _person(body, Channel(config["channel"]), payload)
-    batch = {"id": message_id, "tenant_id": tenant_id, "payload": payload}
-    plan = Plan.seal(batch, config, largest_chunk=1)
+    batch = {
+        "id": message_id,
+        "tenant_id": tenant_id,
+        "payload": payload,
+        "config": config,
+    }
+    content = Content.of(content_of(batch, config))
+    person = _person(body, Channel(config["channel"]), content)
     with services().database.statement() as connection:
+        plan = sealed(connection, batch, content, largest_chunk=1)
         job = queries.take_message(
             connection,
             plan,
@@ -100,16 +108,14 @@ def _id(tenant_id: UUID) -> UUID:
     return uuid5(tenant_id, key)
 
 
-def _person(
-    body: Mapping[str, Any], channel: Channel, payload: Mapping[str, Any]
-) -> Block:
+def _person(body: Mapping[str, Any], channel: Channel, content: Content) -> Block:
     """Return the recipient as a block of one, whose variables fit the templates."""
     row = {"address": body.get("to"), "variables": mapping_field(body, "variables")}
     raw = [orjson.dumps([row])]
     (person,) = read(raw, upload_format=Format.JSON, channel=channel)
     if person.invalid:
         raise InvalidInputError(person.invalid[0][1], field="to")
-    templates = Templates.compile(Content.of(payload))
+    templates = Templates.compile(content)
     missing = sorted(templates.missing_everywhere(person.names))
     if missing:
         raise InvalidInputError(

@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0006"
-down_revision = "0002"
+down_revision = "0003"
 
 _CHANGES = """
 alter table batches add column priority boolean default 'false' not null;

@@ -30,6 +30,7 @@ class Server:
         self.process = None
 
     def start(self):
+        self.folder.mkdir(exist_ok=True)
         binary = Path(sys.executable).with_name("nats-server")
         command = str(binary) if binary.exists() else shutil.which("nats-server")
         self.process = subprocess.Popen(
@@ -65,6 +66,22 @@ def server(tmp_path_factory):
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture
+def make_server(tmp_path):
+    """Start a server that holds nothing of anybody else's; return its URL."""
+    made = []
+
+    def make():
+        server = Server(tmp_path / f"nats-{len(made)}")
+        made.append(server)
+        server.start()
+        return server.url
+
+    yield make
+    for server in made:
+        server.kill()
 
 
 @pytest.fixture

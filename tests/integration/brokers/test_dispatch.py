@@ -53,3 +53,69 @@ def test_a_process_expands_so_many_batches_at_once(server):
     consumer.close()
     broker.flush("batch")
     broker.close()
+
+
+def test_the_server_holds_what_was_agreed(make_server, work):
+    """Streams, subjects and consumers by name, after one worker has consumed."""
+    url = make_server()
+    broker = dispatch.connect(url, middleware=[])
+    done = []
+    for job in (ExpandBatch, SendChunk, RecordWebhook):
+        dramatiq.actor(
+            lambda **fields: done.append(fields),
+            actor_name=job.actor,
+            queue_name=job.queue,
+            broker=broker,
+        )
+    chunks = [SendChunk("b", t, 0, 0, 1, 1, addresses=["a"]) for t in ("7", "t-8")]
+    dispatch.send_many(broker, [ExpandBatch("b"), *chunks])
+    dispatch.send(broker, RecordWebhook("custom", "sent", {}))
+
+    work(broker)
+    until(lambda: len(done) == 4)
+
+    link = broker._connected_link()
+    streams = link.run(link.api("STREAM.LIST", {}))["streams"]
+    assert {one["config"]["name"]: one["config"]["subjects"] for one in streams} == {
+        "email-system": [
+            "delayed.email-system.>",
+            "email.user.*.>",
+            "sys.batch.process",
+            "sys.email.priority",
+            "unique.email-system.>",
+        ],
+        "webhooks": ["delayed.webhooks.>", "unique.webhooks.>", "webhook.>"],
+    }
+    consumers = link.run(link.api("CONSUMER.LIST.email-system", {}))["consumers"]
+    filters = {one["name"]: one["config"]["filter_subject"] for one in consumers}
+    assert filters == {
+        "batch": "sys.batch.process",
+        "user-7": "email.user.7.>",
+        "user-t-8": "email.user.t-8.>",
+    }
+    assert all(
+        one["config"]["inactive_threshold"] == 3600 * 10**9
+        for one in consumers
+        if one["name"].startswith("user-")
+    )
+    broker.close()
+
+
+def test_only_the_setting_spreads_the_mail(make_server):
+    broker = dispatch.connect(make_server(), email_shards=2, middleware=[])
+
+    dispatch.send_many(
+        broker, [SendChunk("b", f"t{n}", 0, 0, 1, 1, addresses=["a"]) for n in range(9)]
+    )
+
+    link = broker._connected_link()
+    streams = link.run(link.api("STREAM.LIST", {}))["streams"]
+    assert {one["config"]["name"]: one["config"]["subjects"] for one in streams} == {
+        f"email-system-{n}": [
+            f"delayed.email-system-{n}.>",
+            f"email-system-{n}.email.user.*.>",
+            f"unique.email-system-{n}.>",
+        ]
+        for n in range(2)
+    }
+    broker.close()

@@ -1,8 +1,11 @@
 """A killed server costs time, never a message."""
 
+from itertools import chain
+
 import dramatiq
 import pytest
 from dramatiq import Message
+from dramatiq.middleware import Retries
 
 from brokers import JetStreamBroker, Route
 from tests.integration.brokers.conftest import Server, until
@@ -38,6 +41,37 @@ def test_all_that_was_acknowledged_survives_the_servers_death(mortal, work):
 
     until(lambda: done >= set(stored))
     broker.join("default", timeout=10_000)
+    broker.close()
+
+
+def test_no_retry_of_a_batch_is_lost(mortal, work):
+    """Each message that cannot be retried comes again; the others are done."""
+    retries = Retries(max_retries=5, min_backoff=1, max_backoff=1)
+    # Verdicts that were on their way when the server died are lost, and given again.
+    broker = JetStreamBroker(
+        mortal.url, middleware=[retries], publish_timeout_s=0.3, ack_wait_ms=1000
+    )
+    calls = []
+
+    @dramatiq.actor(actor_name="note", broker=broker, batch_size=4)
+    def note(messages):
+        calls.append(sorted(message.args[0] for message in messages))
+        if len(calls) == 1:
+            mortal.kill()
+            for message in messages[2:]:
+                message.fail(ValueError())
+
+    broker.enqueue_many([Message("default", "note", (n,), {}, {}) for n in range(4)])
+    worker = work(broker, threads=1)
+    until(lambda: calls and mortal.process.returncode is not None)
+
+    # Until the retries have failed.
+    until(lambda: not worker.work_queue.unfinished_tasks)
+    mortal.start()
+
+    until(lambda: {2, 3} <= set(chain(*calls[1:])))
+    broker.join("default", timeout=15_000)
+    assert calls[0] == [0, 1, 2, 3]
     broker.close()
 
 

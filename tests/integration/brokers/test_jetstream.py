@@ -5,6 +5,7 @@ import time
 import dramatiq
 import pytest
 from dramatiq import Message
+from dramatiq.errors import BrokerError
 
 from brokers import Route, current_delivery
 from tests.integration.brokers.conftest import until
@@ -41,6 +42,31 @@ def test_an_atomic_page_with_a_duplicate_is_stored_one_by_one(broker):
 
     assert new == 3
     assert broker.stored("default") == {"": 4}
+
+
+def test_an_id_twice_in_one_atomic_page_is_stored_once(broker):
+    new = broker.enqueue_many([job(n) for n in range(3)], dedup_ids="aba", atomic=True)
+
+    assert new == 2
+    assert broker.stored("default") == {"": 2}
+
+
+def test_an_atomic_page_with_a_message_refused_is_not_stored(make_broker):
+    """One by one, all but the refused message are stored."""
+    broker = make_broker(namespace="refusing", publish_timeout_s=0.5)
+    broker.enqueue(job())
+    link = broker._connection.link()
+    config = link.run(link.api("STREAM.INFO.refusing"))["config"]
+    link.run(link.api("STREAM.UPDATE.refusing", config | {"max_msg_size": 1000}))
+    jobs = [job(1), job("x" * 2000), job(2)]
+
+    with pytest.raises(BrokerError):
+        broker.enqueue_many(jobs, atomic=True)
+    assert broker.stored("default") == {"": 1}
+
+    with pytest.raises(BrokerError, match="refused"):
+        broker.enqueue_many(jobs)
+    assert broker.stored("default") == {"": 3}
 
 
 def test_many_messages_are_stored_in_pages_and_in_order(broker, noted, work):

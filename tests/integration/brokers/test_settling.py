@@ -76,6 +76,25 @@ def test_a_postponed_message_is_not_dead_when_its_actor_raises(make_broker, work
     quick.join("default", timeout=5000)
 
 
+def test_a_message_of_a_batch_is_postponed_alone(broker, work):
+    """No message is the current one of a batched actor; each has its delivery."""
+    calls = []
+
+    @dramatiq.actor(actor_name="work", broker=broker, batch_size=3)
+    def actor(messages):
+        calls.append((current_delivery(), [one.message_id for one in messages]))
+        if len(calls) == 1:
+            messages[1].delivery.postpone(0.2)
+
+    for _ in range(3):
+        send(broker)
+    work(broker)
+
+    broker.join("default", timeout=5000)
+    assert calls[1] == (None, [calls[0][1][1]])
+    assert calls[0][0] is None
+
+
 def test_a_message_left_alone_comes_again_after_the_ack_wait(quick, work):
     times = []
 

@@ -82,6 +82,34 @@ def test_a_job_and_its_retry_belong_to_the_trace_that_sent_it(
     assert first.attributes["dramatiq.deliveries"] == 1
 
 
+def test_each_message_of_a_batch_has_its_span(make_broker, work, spans, provider):
+    """Afterwards none of them is current on the thread any more."""
+    broker = make_broker(middleware=[Tracing(provider)])
+    left = []
+    dramatiq.actor(
+        lambda messages: messages[0].fail(ValueError("It broke.")),
+        actor_name="work",
+        broker=broker,
+        batch_size=3,
+    )
+
+    class Looking(Middleware):
+        def before_worker_thread_shutdown(self, broker, thread):
+            left.append(get_current_span().get_span_context().is_valid)
+
+    broker.add_middleware(Looking())
+    broker.enqueue_many([Message("default", "work", (n,), {}, {}) for n in range(3)])
+    worker = work(broker, threads=1)
+
+    broker.join("default", timeout=5000)
+    worker.stop()
+
+    found = spans.get_finished_spans()
+    assert [one.status.status_code for one in found].count(StatusCode.ERROR) == 1
+    assert len({one.attributes["messaging.message.id"] for one in found}) == 3
+    assert left == [False]
+
+
 def test_without_a_trace_nothing_is_added(make_broker, provider):
     broker = make_broker(middleware=[Tracing(provider)])
 

@@ -1,14 +1,20 @@
 """Commands against the real API, on real servers."""
 
+import base64
 import csv
 import io
 import json
 import stat
+from contextlib import closing
 
 import pytest
+from sqlalchemy import text
 
 from cli import main
 from cli.machine import running_machine
+from embedded.state import running_state
+from models.credentials import seal, unseal
+from models.database import Database
 
 LETTER = ("--text", "Dear {{ name }}")
 
@@ -160,3 +166,41 @@ def test_the_key_is_for_its_owner_only(machine_dir):
     mode = (machine_dir / "credentials.json").stat().st_mode
 
     assert stat.S_IMODE(mode) == 0o600
+
+
+def test_stored_credentials_are_put_under_the_new_key(shell, config, monkeypatch):
+    """Once; while the old key is missing, they are counted and left alone."""
+    keys = [base64.b64encode(letter * 32).decode() for letter in (b"o", b"n")]
+    with closing(Database(running_state(shell.data_dir).urls["DATABASE_URL"])) as found:
+        with found.transaction() as connection:
+            sealed = {"sealed": seal({"secret": "hush"}, keys[0]), "name": config}
+            connection.execute(_SEALED, sealed)
+
+        monkeypatch.setenv("CREDENTIALS_KEY", keys[1])
+        without = shell.run("credentials", "rotate", "--json")
+        monkeypatch.setenv("CREDENTIALS_KEY", f"{keys[1]},{keys[0]}")
+        first, again = (shell.run("credentials", "rotate") for _ in range(2))
+
+        with found.statement() as connection:
+            row = connection.execute(_KEPT, {"name": config}).one()
+    assert without[0] == 1
+    assert json.loads(without[1])["unreadable"] == 1
+    assert "1 encrypted anew" in first[1]
+    assert "0 encrypted anew" in again[1]
+    assert unseal(row.credentials, keys[1]) == {"secret": "hush"}
+    assert row.revision == 1
+    assert "hush" not in "".join(map(str, (*without, *first)))
+
+
+def test_without_a_key_nothing_is_rotated(shell, config, monkeypatch):
+    """A malformed one is told before anything is looked at."""
+    monkeypatch.setenv("CREDENTIALS_KEY", "short")
+
+    code, _, err = shell.run("credentials", "rotate")
+
+    assert code == 2
+    assert "CREDENTIALS_KEY" in err
+
+
+_SEALED = text("update send_configs set credentials = :sealed where name = :name")
+_KEPT = text("select credentials, revision from send_configs where name = :name")

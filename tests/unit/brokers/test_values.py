@@ -1,6 +1,7 @@
 """Names, encodings and values of the broker that need no server."""
 
 import queue
+from itertools import pairwise
 from types import SimpleNamespace
 
 import orjson
@@ -12,6 +13,7 @@ from brokers import JetStreamBroker, Route
 from brokers.delivery import Choice, Delivery
 from brokers.dispatch import routes, to_message
 from brokers.encoding import ENCODER
+from brokers.priorities import SHARE, Turns
 from brokers.worker_hooks import WorkQueue
 from models.jobs import ExpandBatch, RecordWebhook, SendChunk
 
@@ -137,3 +139,27 @@ def test_hooks_are_called_in_dramatiqs_order():
     assert called == ["before one", "before two", "after two", "after one"]
     assert broker.get_declared_queues() == {"q"}
     assert broker.get_declared_delay_queues() == set()
+
+
+@pytest.mark.parametrize("others", [{0}, {0, 1}, set(range(8))])
+def test_every_class_has_its_turn(others):
+    """Each within a share for each; the highest has all other turns."""
+    turns = Turns(9)
+
+    given = [turns.next(8, others) for _ in range(720)]
+
+    for one in others:
+        places = [place for place, other in enumerate(given) if other == one]
+        gaps = [b - a for a, b in pairwise([-1, *places])]
+        assert max(gaps) == SHARE * len(others)
+    assert given.count(8) == 720 * (SHARE - 1) // SHARE
+
+
+def test_whoever_is_only_woken_finds_nothing():
+    work = WorkQueue()
+
+    work.wake(1)
+
+    with pytest.raises(queue.Empty):
+        work.get(timeout=1)
+    assert not work.unfinished_tasks

@@ -1,6 +1,8 @@
 """Frames and reads of NATS' protocol, without a server."""
 
 import asyncio
+import os
+import socket
 
 import pytest
 from hypothesis import given
@@ -122,3 +124,70 @@ def test_a_frame_counts_bytes_not_letters():
 def test_a_header_cannot_smuggle_another():
     with pytest.raises(ValueError, match="line break"):
         frame("s", b"", headers={"N": "a\r\nNats-Rollup: all"})
+
+
+class Socket:
+    """A transport of asyncio's, as far as frames are concerned."""
+
+    def __init__(self):
+        self.waiting = 0
+        self.written = b""
+
+    def get_write_buffer_size(self):
+        return self.waiting
+
+    def write(self, data):
+        self.written += data
+
+
+@pytest.fixture
+def direct():
+    """A client that other threads may write with, and the socket's other end."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    client = WireClient()
+    client._transport = client._direct_transport = Socket()
+    client._direct = os.dup(ours.fileno())
+    yield client, theirs
+    client.close_direct()
+    ours.close()
+    theirs.close()
+
+
+def test_a_thread_writes_past_the_loop(direct):
+    client, server = direct
+
+    assert client.write_now(b"PUB s  0\r\n\r\n")
+
+    assert server.recv(100) == b"PUB s  0\r\n\r\n"
+    assert not client.is_torn
+
+
+def test_nobody_overtakes_what_waits(direct):
+    client, _ = direct
+    client._transport.waiting = 1
+
+    assert not client.write_now(b"PUB s  0\r\n\r\n")
+
+
+def test_a_torn_frame_is_ended_before_the_next(direct):
+    """The socket may take a part of it."""
+    client, server = direct
+    large = b"x" * 4_000_000
+
+    assert client.write_now(large)
+    assert client.is_torn
+    assert not client.write_now(b"next")
+    client.write(b"next")
+
+    taken = len(large) + len(b"next") - len(client._transport.written)
+    assert client._transport.written == (large + b"next")[taken:]
+    assert server.recv(taken, socket.MSG_WAITALL) == large[:taken]
+
+
+def test_after_a_break_nothing_is_written_past_the_loop(direct):
+    client, _ = direct
+
+    client.close_direct()
+
+    assert not client.write_now(b"PUB s  0\r\n\r\n")

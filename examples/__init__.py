@@ -1,0 +1,1 @@
+"""Applications that show how the broker is used; part of no package."""
