@@ -52,19 +52,25 @@ _TAKE = text(
     from taken
     """
 )
+# From the few messages under way to their rows, whatever the planner believes about
+# the ledger: `offset 0` keeps it from reading that first.
 _LEFT = text(
     """
-    select c.batch_id, c.tenant_id, c.epoch
-    from chunks c
-    join batches b on b.id = c.batch_id
-    join send_configs g on g.id = b.config_id
-    where c.published_at is null and c.state <> 'done'
-        and (
-            c.state = 'open' or c.lease_until is null
-            or c.lease_until < clock_timestamp()
-        )
-        and (c.not_before is null or c.not_before <= clock_timestamp())
-        and b.priority and b.status = 'processing' and g.held_reason is null
+    select b.id as batch_id, b.tenant_id, c.epoch
+    from batches b
+    join send_configs g on g.id = b.config_id and g.held_reason is null
+    cross join lateral (
+        select epoch from chunks
+        where batch_id = b.id and no = 0
+            and published_at is null and state <> 'done'
+            and (
+                state = 'open' or lease_until is null
+                or lease_until < clock_timestamp()
+            )
+            and (not_before is null or not_before <= clock_timestamp())
+        offset 0
+    ) c
+    where b.priority and b.status = 'processing'
         and b.started_at < clock_timestamp() - make_interval(secs => :own_time_s)
     order by b.started_at limit :most
     """
