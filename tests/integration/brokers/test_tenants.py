@@ -58,10 +58,10 @@ def consumers(broker, stream):
 
 
 def test_small_tenants_are_done_before_a_hundredth_of_the_large_one(tenants, work):
-    """Two workers share; 10,000 were stored before 99 times 10."""
+    """Two workers share; 30,000 were stored before 99 times 10."""
     order = []
     publisher = tenants()
-    publisher.enqueue_many(jobs("big", 10_000))
+    publisher.enqueue_many(jobs("big", 30_000))
     publisher.enqueue_many([job for n in range(99) for job in jobs(f"small-{n}", 10)])
 
     workers = [actor(tenants(), lambda tenant, n: order.append(tenant)) for _ in "ab"]
@@ -70,7 +70,7 @@ def test_small_tenants_are_done_before_a_hundredth_of_the_large_one(tenants, wor
 
     until(lambda: len(order) - order.count("big") == 990, within_s=60)
     last = max(n for n, tenant in enumerate(order) if tenant != "big")
-    assert order[:last].count("big") <= 100
+    assert order[:last].count("big") <= 300
     publisher.flush("chunk")
 
 
