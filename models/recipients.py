@@ -53,7 +53,8 @@ class Block:
     Attributes:
         lines: The line on which each good row begins, from 1. In a JSON array it is
             the item's number, from 1.
-        addresses: Each good row's address, trimmed, a mail's domain in lower case.
+        addresses: Each good row's address, trimmed, a mail's domain in lower case, a
+            number without what people write between digits.
         variables: Each good row's variables, as the text of a JSON object that
             Postgres takes as `jsonb`.
         invalid: The line of each bad row and the reason, without its address.
@@ -345,6 +346,8 @@ def _checked(rows: _Rows, channel: Channel) -> Block:
     addresses = [address.strip() for address in rows.addresses]
     if channel is Channel.EMAIL:
         addresses = [a if a.islower() else _lower_domain(a) for a in addresses]
+    elif channel is Channel.SMS:
+        addresses = [_bare_number(a) for a in addresses]
     good = _are_good(addresses, channel)
     variables = [text.decode() for text in map(orjson.dumps, rows.variables)]
     names = frozenset().union(*rows.variables) if rows.names is None else rows.names
@@ -389,6 +392,25 @@ def _are_good(addresses: list[str], channel: Channel) -> list[Any]:
 
 #: A NUL as JSON writes it: not a backslash that is itself escaped.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+
+def listed_as(address: str, channel: str) -> str:
+    """Return how an address that `read` gave stands on a suppression list.
+
+    Two spellings of a mailbox are two recipients, but who wants no mail at one of them
+    wants none at the other.
+    """
+    return address.lower() if channel == Channel.EMAIL else address
+
+
+#: What stands between the digits of a number for the eye alone.
+_FOR_THE_EYE = str.maketrans("", "", " \u00a0()-./")
+
+
+def _bare_number(number: str) -> str:
+    bare = number.translate(_FOR_THE_EYE)
+    # The way in which many countries dial abroad.
+    return f"+{bare[2:]}" if bare.startswith("00") else bare
 
 
 def _lower_domain(address: str) -> str:

@@ -15,9 +15,9 @@ from hot_state.lock import Lease
 from hot_state.outcomes import Outcomes
 from models.database import Database
 from models.errors import InvalidInputError, NeighbourUnavailableError
-from models.jobs import SendChunk
+from models.jobs import SendChunk, SendMessage
 from models.timing import Timing
-from scheduler import discovery, event_log, sync
+from scheduler import discovery, event_log, messages, sync
 from scheduler.leader import Leader
 from scheduler.recovery import Recovery
 from scheduler.timetable import Duty, Round, timetable
@@ -81,6 +81,11 @@ def duties(settings: Settings, outcomes: Outcomes) -> list[Duty]:
             settings.discovery_interval_ms / 1000,
             partial(discovery.discover, database, broker),
         ),
+        Duty(
+            "messages",
+            settings.discovery_interval_ms / 1000,
+            partial(messages.publish_messages, database, broker),
+        ),
         Duty("recovery", settings.recovery_interval_s, recovery.recover),
     ]
     if settings.postgres_sync_enabled:
@@ -102,7 +107,8 @@ def _synced(database: Database, outcomes: Outcomes, timing: Timing) -> Round:
 
 def _stored(broker: JetStreamBroker) -> dict[str, int]:
     try:
-        return broker.stored(SendChunk.queue)
+        # Single messages have no tenant's queue: they are counted under "".
+        return broker.stored(SendChunk.queue) | broker.stored(SendMessage.queue)
     except UnavailableError as error:
         raise NeighbourUnavailableError(
             "NATS does not answer; check NATS_URL."

@@ -143,8 +143,7 @@ class ChunkRun:
         return held, wait_s
 
     def _answers(self, calls: Sequence[CallIntent]) -> list[Answer]:
-        if len(calls) == 1:
-            return [self._answer(calls[0])]
+        # Never by this thread: only the pool knows how many calls there are at once.
         return list(self._worker.callers.map(self._answer, calls))
 
     def _answer(self, call: CallIntent) -> Answer:
@@ -225,7 +224,8 @@ class ChunkRun:
     def _suppressed(self, addresses: Sequence[str]) -> list[int]:
         if time.time() - self._job.published_at < SUPPRESSIONS_HORIZON_S:
             recent = self._worker.suppressions.positions(self._plan, addresses)
-            return [*self._job.suppressed, *recent]
+            if recent is not None:
+                return [*self._job.suppressed, *recent]
         with self._worker.database.statement() as connection:
             seqs = publishing.suppressed_seqs(
                 connection,

@@ -45,10 +45,10 @@ def create() -> Response:
     body = json_object()
     only(body, _FIELDS)
     name = text_field(body, "name", default="Batch")
-    payload = _payload(mapping_field(body, "payload", required=True))
+    payload = given_payload(body)
     scheduled_at = time_field(body, "scheduledAt")
     with services().database.transaction() as connection:
-        config = _config(connection, tenant_id, body)
+        config = chosen_config(connection, tenant_id, body)
         batch_id = create_batch(
             connection, config, name=name, payload=payload, scheduled_at=scheduled_at
         )
@@ -129,7 +129,9 @@ def _live(row: Mapping[str, Any]) -> Mapping[str, int] | None:
         return None
 
 
-def _payload(payload: Mapping[str, Any]) -> Mapping[str, Any]:
+def given_payload(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a body's payload when it can be read; `InvalidInputError` else."""
+    payload = mapping_field(body, "payload", required=True)
     if not payload:
         raise InvalidInputError(
             "The payload is empty; give it a text, html or data.", field="payload"
@@ -138,9 +140,10 @@ def _payload(payload: Mapping[str, Any]) -> Mapping[str, Any]:
         return checked_payload(payload)
 
 
-def _config(
+def chosen_config(
     connection: Connection, tenant_id: UUID, body: Mapping[str, Any]
 ) -> Mapping[str, Any]:
+    """Return the config that a body names by `sendConfigId` or `sendConfig`."""
     by_id = body.get("sendConfigId")
     try:
         if by_id is not None:

@@ -19,7 +19,8 @@ recipients = Blueprint(
     "recipients", __name__, url_prefix="/api/batches/<uuid:batch_id>/recipients"
 )
 
-_FORMATS = {
+#: How an upload is written, by its content type.
+FORMATS = {
     "text/csv": Format.CSV,
     "application/x-ndjson": Format.NDJSON,
     "application/json": Format.JSON,
@@ -33,7 +34,7 @@ def upload(batch_id: UUID) -> Response:
     """Take one part, once: the same part again gets the stored answer."""
     tenant_id = caller()
     part = number_argument("part", default=None, least=0, most=_LARGEST_PART)
-    upload_format = _FORMATS.get(request.mimetype)
+    upload_format = FORMATS.get(request.mimetype)
     if upload_format is None:
         raise UnsupportedMediaType
     with whole_body(services().max_upload_bytes) as pieces:
