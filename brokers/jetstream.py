@@ -112,10 +112,6 @@ class JetStreamBroker(QueuesBroker):
         max_priority: int | None = None,
     ) -> None:
         given = [m() for m in default_middleware] if middleware is None else middleware
-        urls = servers.split(",") if isinstance(servers, str) else servers
-        options = ServerOptions(
-            tuple(urls), f"dramatiq-{namespace}", tls, credentials, nkey_seed
-        )
         settings = Settings(
             namespace,
             replicas,
@@ -124,27 +120,30 @@ class JetStreamBroker(QueuesBroker):
             idle_tenant_s=idle_tenant_s,
             max_priority=max_priority,
         )
-        self._look_into(
-            Connection(options), Topology(settings, routes), publish_timeout_s
-        )
+        urls = servers.split(",") if isinstance(servers, str) else servers
+        name = f"dramatiq-{namespace}"
+        options = ServerOptions(tuple(urls), name, tls, credentials, nkey_seed)
+        topology = Topology(settings, routes)
+        self._look_into(Connection(options), topology, publish_timeout_s)
         self._dead_message_ttl = (
             default_ttl_ms() if dead_message_ttl is None else dead_message_ttl
         )
         self._in_flight: tuple[Link, InFlight] | None = None
         self._rings: dict[str, tuple[Link, Source]] = {}
-        linked = self._connected_link
-        self._unique = UniqueJobs(self._publisher, self._topology, linked)
-        marks = self.bucket(f"{plain_token(namespace)}-cancelled")
-        self._cancelling = Cancelling(marks, self._topology, linked, self._unique)
-        # In front of all others, so that their hooks know the delivery.
         self._batching = Batching()
-        hooks = WorkerHooks(self._give_back, self._batching)
-        own: list[Middleware] = [hooks, self._cancelling]
-        self._crashes: Crashes | None = None
-        if max_deliveries is not None:
-            self._crashes = Crashes(self._publisher, linked, max_deliveries)
-            own.append(self._crashes)
-        super().__init__([*own, *given])
+        self._unique = UniqueJobs(self._publisher, self._topology, self._connected_link)
+        self._crashes = (
+            None
+            if max_deliveries is None
+            else Crashes(self._publisher, self._connected_link, max_deliveries)
+        )
+        marks = self.bucket(f"{plain_token(namespace)}-cancelled")
+        self._cancelling = Cancelling(
+            marks, self._topology, self._connected_link, self._unique
+        )
+        # In front of all others, so that their hooks know the delivery.
+        own = [WorkerHooks(self._give_back, self._batching), self._cancelling]
+        super().__init__([*own, *([self._crashes] if self._crashes else []), *given])
         self.actor_options |= {"unique_for", "unique_key"}
 
     def cancel(self, message_id: str, *, keep_ms: int = KEEP_MARK_MS) -> Cancellation:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from models.addresses import Channel
 from models.errors import InvalidInputError
-from models.recipients import MAX_ROW_BYTES, Channel, Format, read
+from models.recipients import MAX_ROW_BYTES, Format, read
 
 #: Large enough to make the upload one stream of COPY, small enough to repeat.
 PART_BYTES = 8_000_000

@@ -16,11 +16,12 @@ from cli.credentials import data_option, find_credentials, json_option
 from cli.neighbours import servers_of
 from cli.parts import Part, RecipientFile
 from cli.report import show_invalid
+from models.addresses import Channel
 from models.database import Database
 from models.queries import suppressions as lists
 from models.queries.suppressions import SuppressionList
 from models.queries.uploads import ERRORS_SHOWN
-from models.recipients import Channel, Format, read
+from models.recipients import Format, read
 
 _PAGE = 1000
 _channel_option: Callable[..., Any] = click.option(

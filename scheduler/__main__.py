@@ -60,14 +60,7 @@ def duties(settings: Settings, outcomes: Outcomes) -> list[Duty]:
         pool_timeout_s=settings.database_pool_timeout_s,
         prepares=settings.database_prepare,
     )
-    broker = dispatch.connect(
-        settings.nats_url,
-        **settings.nats_options(),
-        ack_wait_ms=int(settings.timing.ack_wait_s * 1000),
-        concurrent_batches=settings.concurrent_batches,
-        job_patience_s=settings.lease_s,
-        email_shards=settings.email_shards,
-    )
+    broker = _broker(settings)
     log_door = analytics_client.connect(settings.clickhouse_url.get_secret_value())
     recovery = Recovery(
         database,
@@ -97,6 +90,17 @@ def duties(settings: Settings, outcomes: Outcomes) -> list[Duty]:
             Duty(EVENT_LOG, every_s, partial(event_log.log_events, database, events)),
         ]
     return chosen
+
+
+def _broker(settings: Settings) -> JetStreamBroker:
+    return dispatch.connect(
+        settings.nats_url,
+        **settings.nats_options(),
+        ack_wait_ms=int(settings.timing.ack_wait_s * 1000),
+        concurrent_batches=settings.concurrent_batches,
+        job_patience_s=settings.lease_s,
+        email_shards=settings.email_shards,
+    )
 
 
 def _synced(database: Database, outcomes: Outcomes, timing: Timing) -> Round:

@@ -12,13 +12,13 @@ from hot_state import client as hot_state_client
 from hot_state.limiter import Limiter
 from hot_state.lock import Lease
 from hot_state.outcomes import Outcomes
+from models.addresses import listed_as
 from models.capabilities import DEFAULT_RATES_PER_S
 from models.database import Database
 from models.limit import Bucket, Limit
 from models.message import Content, Templates
 from models.plan import Plan
 from models.queries import publishing
-from models.recipients import listed_as
 from models.timing import Timing
 from models.unsubscribe import Links
 from providers.guard import Guard

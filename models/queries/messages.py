@@ -11,10 +11,10 @@ from uuid import UUID
 import orjson
 from sqlalchemy import Connection, text
 
+from models.addresses import listed_as
 from models.errors import NotFoundError
 from models.jobs import SendMessage
 from models.plan import Plan
-from models.recipients import listed_as
 
 #: Whoever has committed a message publishes it itself within this time.
 OWN_TIME_S = 2.0

@@ -12,9 +12,10 @@ from uuid import UUID
 import orjson
 from sqlalchemy import Connection, text
 
+from models.addresses import Channel, listed_as
 from models.errors import InvalidInputError, NotFoundError
 from models.queries.uploads import ERRORS_SHOWN
-from models.recipients import Block, Channel, Format, listed_as, read
+from models.recipients import Block, Format, read
 
 #: The longest reason that is kept.
 MAX_REASON_CHARACTERS = 200

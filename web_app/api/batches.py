@@ -8,12 +8,13 @@ import orjson
 from flask import Blueprint, Response, abort, request
 from sqlalchemy import Connection
 
+from models.addresses import Channel
 from models.errors import InvalidInputError, NeighbourUnavailableError, NotFoundError
 from models.payload import checked_payload
 from models.queries.reads import batch_by_id, batch_page, stations
 from models.queries.tenants import config_by_id, config_by_name
 from models.queries.uploads import INLINE_PART, create_batch, take_part
-from models.recipients import Channel, Format, read
+from models.recipients import Format, read
 from models.status import OUTCOMES
 from web_app.auth import caller
 from web_app.bodies import (

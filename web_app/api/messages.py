@@ -12,13 +12,14 @@ from dramatiq.errors import BrokerError
 from flask import Blueprint, Response, request
 
 from brokers import MessageTooLarge, dispatch
+from models.addresses import Channel
 from models.content import Content
 from models.errors import ConflictError, InvalidInputError, NeighbourUnavailableError
 from models.jobs import SendMessage
 from models.message import Templates
 from models.payload import content_of
 from models.queries import messages as queries
-from models.recipients import Block, Channel, Format, read
+from models.recipients import Block, Format, read
 from web_app.api.batches import chosen_config, given_payload
 from web_app.auth import caller
 from web_app.bodies import answer, json_object, mapping_field, only

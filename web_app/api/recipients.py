@@ -6,10 +6,11 @@ from uuid import UUID
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import UnsupportedMediaType
 
+from models.addresses import Channel
 from models.errors import InvalidInputError
 from models.queries.reads import batch_by_id, recipient_page
 from models.queries.uploads import PartAnswer, stored_answer, take_part
-from models.recipients import Channel, Format, read
+from models.recipients import Format, read
 from models.status import RecipientStatus
 from web_app.auth import caller
 from web_app.bodies import answer, number_argument, whole_body

@@ -5,6 +5,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import UnsupportedMediaType
 
+from models.addresses import Channel
 from models.errors import InvalidInputError
 from models.queries.suppressions import (
     SuppressionList,
@@ -12,7 +13,7 @@ from models.queries.suppressions import (
     list_page,
     remove_from_list,
 )
-from models.recipients import Channel, read
+from models.recipients import read
 from web_app.api.recipients import FORMATS
 from web_app.auth import caller
 from web_app.bodies import answer, number_argument, whole_body
