@@ -41,7 +41,7 @@ test-integration: $(READY) ## Run the tests against real servers
 	$(BIN)/python -m pytest tests/integration
 
 test-load: $(READY) ## Run the bounded load tests
-	$(BIN)/python -m pytest -m load tests/load
+	$(BIN)/python -m pytest -m load
 
 check: $(READY) ## Check format, style, types, imports, and the last test run's coverage
 	$(BIN)/ruff format --check .
