@@ -14,10 +14,12 @@ PEERS ?=
 SECONDS ?=
 MEMORY ?=
 KILL ?=
+PRIORITY ?=
 ONLY ?=
 BENCH = $(if $(N),--recipients $(N)) $(if $(CHUNK),--chunk $(CHUNK)) \
 	$(if $(PEERS),--peers $(PEERS)) $(if $(SECONDS),--seconds $(SECONDS)) \
-	$(if $(MEMORY),--memory) $(if $(KILL),--kill)
+	$(if $(MEMORY),--memory) $(if $(KILL),--kill) \
+	$(if $(PRIORITY),--priority)
 
 .DEFAULT_GOAL := help
 .PHONY: run test check bench bench-broker help test-unit test-integration test-load clean
@@ -39,7 +41,7 @@ test-integration: $(READY) ## Run the tests against real servers
 	$(BIN)/python -m pytest tests/integration
 
 test-load: $(READY) ## Run the bounded load tests
-	$(BIN)/python -m pytest -m load tests/load
+	$(BIN)/python -m pytest -m load
 
 check: $(READY) ## Check format, style, types, imports, and the last test run's coverage
 	$(BIN)/ruff format --check .
@@ -52,7 +54,7 @@ check: $(READY) ## Check format, style, types, imports, and the last test run's 
 
 COVERAGE_PERCENT ?= 90
 
-bench: $(READY) ## Measure the whole way (N CHUNK SECONDS MEMORY=1 PEERS=1 KILL=1)
+bench: $(READY) ## Measure the whole way (N CHUNK SECONDS MEMORY=1 PRIORITY=1 PEERS=1)
 	@$(if $(PEERS),$(BIN)/python -c 'import celery' 2>/dev/null || \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 			-e '.[bench]')

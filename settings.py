@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     concurrent_batches: int = Field(default=2, ge=1)
     worker_processes: int = Field(default=2, ge=1)
     worker_threads: int = Field(default=8, ge=1)
+    priority_threads: int = Field(default=8, ge=1)
 
     expand_page_size: int = Field(default=1000, ge=1)
     chunk_size: int = Field(default=500, ge=1, le=5000)

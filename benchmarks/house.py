@@ -50,19 +50,30 @@ class House:
         folder: The data directory; it must be new.
         chunk: Recipients in a chunk and in a call.
         servers: Which of the four servers run.
+        one_by_one: Every call takes one recipient.
+        limit: The config's.
 
     Attributes:
         filling_s: CPU seconds of Postgres for recipients made so far.
     """
 
     def __init__(
-        self, folder: Path, *, chunk: int, servers: Sequence[str] = NAMES
+        self,
+        folder: Path,
+        *,
+        chunk: int,
+        servers: Sequence[str] = NAMES,
+        one_by_one: bool = False,
+        limit: Limit = _LIMIT,
     ) -> None:
         self.folder = folder
         self.chunk = chunk
+        self._max_batch = 1 if one_by_one else chunk
+        self._limit = limit
         self.stack = Stack(folder, names=servers)
         self._ports = choose_ports(folder, LISTENING, explicit={})
         self.sink_url = f"http://127.0.0.1:{self._ports['sink']}/"
+        self.web_url = f"http://127.0.0.1:{self._ports['web']}"
         self.sink_ledger = folder / "sink.ndjson"
         self.filling_s = 0.0
         self.ours: dict[str, Process] = {}
@@ -106,9 +117,9 @@ class House:
             name="sink",
             channel="email",
             provider="custom",
-            settings={"url": self.sink_url, "maxBatch": self.chunk},
+            settings={"url": self.sink_url, "maxBatch": self._max_batch},
             credentials=None,
-            limit=_LIMIT,
+            limit=self._limit,
             policy="at_most_once",
         )
 
@@ -132,7 +143,11 @@ class House:
     def start_senders(self) -> None:
         """Start the worker and the scheduler."""
         for name in ("worker", "scheduler"):
-            self.start(self._our_spec(name))
+            self.start_ours(name)
+
+    def start_ours(self, name: str) -> Process:
+        """Start one of our own services by its name."""
+        return self.start(self._our_spec(name))
 
     @property
     def processes(self) -> Mapping[str, Process]:

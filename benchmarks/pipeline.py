@@ -16,6 +16,7 @@ from benchmarks import report
 from benchmarks.house import House
 from benchmarks.meters import machine
 from benchmarks.peers import race
+from benchmarks.priority import beside_a_batch
 from benchmarks.run import Run, send, warm_up
 from benchmarks.steady import steady
 from benchmarks.writes import one_update_each, written
@@ -88,6 +89,16 @@ def for_some_time(recipients: int, chunk: int, seconds: float) -> dict[str, Any]
         return steady(house, recipients, seconds, say)
 
 
+def single_messages(recipients: int, chunk: int) -> dict[str, Any]:
+    """Measure single messages beside a batch."""
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        House(Path(folder) / "data", chunk=chunk) as house,
+    ):
+        house.start_senders()
+        return beside_a_batch(house, recipients)
+
+
 def chosen() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -96,6 +107,9 @@ def chosen() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="send batch after batch so long")
     parser.add_argument(
         "--memory", action="store_true", help="compare 100,000 and 1,000,000"
+    )
+    parser.add_argument(
+        "--priority", action="store_true", help="send single messages beside a batch"
     )
     parser.add_argument(
         "--peers", type=int, default=0, help="1: Celery and Dramatiq on Redis, too"
@@ -113,6 +127,8 @@ def result(options: argparse.Namespace) -> dict[str, Any]:
     """Measure what was asked for."""
     if options.memory:
         return two_sizes(options.chunk)
+    if options.priority:
+        return single_messages(options.recipients, options.chunk)
     if options.seconds:
         return for_some_time(options.recipients, options.chunk, options.seconds)
     found = one_run(options.recipients, options.chunk)

@@ -42,7 +42,7 @@ class DeadLetter:
         subject: What it is published to when it is replayed; `""` where the letter
             does not tell.
         body: The message as it came.
-        reason: Why it is dead: `failed`, `undecodable` or `delivered too often`.
+        reason: Why it is dead: `failed`, `undecodable` or `crashed`.
         error: The exception's type and text, none where nothing was raised.
         traceback: Where it was raised; none as before, or where it had no room.
         deliveries: How often the message had been delivered.

@@ -13,11 +13,11 @@ import dramatiq
 from brokers.encoding import ENCODER
 from brokers.jetstream import JetStreamBroker
 from brokers.routes import Route
-from models.jobs import Job, RecordWebhook, SendChunk
+from models.jobs import Job, RecordWebhook, SendChunk, SendMessage
 
 __all__ = ["ENCODER", "connect", "routes", "send", "send_many", "to_message"]
 
-#: Batches that are expanded at once, and how long a chunk's job may stand still.
+#: Batches that a process expands at once, and how long a chunk's job may stand still.
 CONCURRENT_BATCHES = 2
 JOB_PATIENCE_S = 45.0
 
@@ -40,7 +40,12 @@ def routes(
             "sys.batch.process",
             max_in_flight=concurrent_batches,
         ),
-        Route("priority", "email-system", "sys.email.priority"),
+        Route(
+            "priority",
+            "email-system",
+            "sys.email.priority",
+            job_patience_s=job_patience_s,
+        ),
         Route(
             "chunk",
             "email-system",
@@ -76,7 +81,7 @@ def connect(
 
     Args:
         servers: As `JetStreamBroker` takes them.
-        concurrent_batches: How many batches all workers expand at once.
+        concurrent_batches: How many batches one process expands at once.
         job_patience_s: How long a chunk's job that stands still keeps its message.
         email_shards: Over how many streams the chunks are spread; the same in all
             processes. What was stored under another number is still worked off.
@@ -150,7 +155,7 @@ def send_many(
 
 
 def _options(job: Job) -> dict[str, Any]:
-    if isinstance(job, SendChunk):
+    if isinstance(job, SendChunk | SendMessage):
         return {"tenant": job.tenant_id}
     if isinstance(job, RecordWebhook):
         return {"provider": _token(job.provider), "event": _token(job.event)}

@@ -8,8 +8,7 @@ declaration to be published to; streams and consumers are made at their first us
 import os
 import secrets
 import ssl
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from queue import SimpleQueue
 from typing import Any
 
@@ -39,9 +38,10 @@ from brokers.in_flight import InFlight
 from brokers.intake import Buffer, Intake, Source
 from brokers.link import Link
 from brokers.priorities import class_of
+from brokers.publishing import Outgoing
 from brokers.queues import QueuesBroker
 from brokers.routes import Route
-from brokers.sending import outgoing
+from brokers.sending import encoded, kept_unless_stored, outgoing
 from brokers.servers import ServerOptions
 from brokers.shards import shard
 from brokers.sources import source_for
@@ -112,10 +112,6 @@ class JetStreamBroker(QueuesBroker):
         max_priority: int | None = None,
     ) -> None:
         given = [m() for m in default_middleware] if middleware is None else middleware
-        urls = servers.split(",") if isinstance(servers, str) else servers
-        options = ServerOptions(
-            tuple(urls), f"dramatiq-{namespace}", tls, credentials, nkey_seed
-        )
         settings = Settings(
             namespace,
             replicas,
@@ -124,27 +120,30 @@ class JetStreamBroker(QueuesBroker):
             idle_tenant_s=idle_tenant_s,
             max_priority=max_priority,
         )
-        self._look_into(
-            Connection(options), Topology(settings, routes), publish_timeout_s
-        )
+        urls = servers.split(",") if isinstance(servers, str) else servers
+        name = f"dramatiq-{namespace}"
+        options = ServerOptions(tuple(urls), name, tls, credentials, nkey_seed)
+        topology = Topology(settings, routes)
+        self._look_into(Connection(options), topology, publish_timeout_s)
         self._dead_message_ttl = (
             default_ttl_ms() if dead_message_ttl is None else dead_message_ttl
         )
         self._in_flight: tuple[Link, InFlight] | None = None
         self._rings: dict[str, tuple[Link, Source]] = {}
-        linked = self._connected_link
-        self._unique = UniqueJobs(self._publisher, self._topology, linked)
-        marks = self.bucket(f"{plain_token(namespace)}-cancelled")
-        self._cancelling = Cancelling(marks, self._topology, linked, self._unique)
-        # In front of all others, so that their hooks know the delivery.
         self._batching = Batching()
-        hooks = WorkerHooks(self._give_back, self._batching)
-        own: list[Middleware] = [hooks, self._cancelling]
-        self._crashes: Crashes | None = None
-        if max_deliveries is not None:
-            self._crashes = Crashes(self._publisher, linked, max_deliveries)
-            own.append(self._crashes)
-        super().__init__([*own, *given])
+        self._unique = UniqueJobs(self._publisher, self._topology, self._connected_link)
+        self._crashes = (
+            None
+            if max_deliveries is None
+            else Crashes(self._publisher, self._connected_link, max_deliveries)
+        )
+        marks = self.bucket(f"{plain_token(namespace)}-cancelled")
+        self._cancelling = Cancelling(
+            marks, self._topology, self._connected_link, self._unique
+        )
+        # In front of all others, so that their hooks know the delivery.
+        own = [WorkerHooks(self._give_back, self._batching), self._cancelling]
+        super().__init__([*own, *([self._crashes] if self._crashes else []), *given])
         self.actor_options |= {"unique_for", "unique_key"}
 
     def cancel(self, message_id: str, *, keep_ms: int = KEEP_MARK_MS) -> Cancellation:
@@ -216,7 +215,7 @@ class JetStreamBroker(QueuesBroker):
             BrokerConnectionError: It was not confirmed in time.
         """
         self.emit_before("enqueue", message, delay)
-        with _kept_unless_stored():
+        with kept_unless_stored():
             parts = self._topology.parts(q_name(message.queue_name))
             route = self._part(message, parts)
             token = secrets.token_hex(12)
@@ -268,16 +267,9 @@ class JetStreamBroker(QueuesBroker):
                 self.emit_before("enqueue", message, None)
         prefix = secrets.token_hex(12)
         ids = dedup_ids or [f"{prefix}.{n}" for n in range(len(messages))]
-        with _kept_unless_stored():
+        with kept_unless_stored():
             locks = self._unique.locks(self, messages, ids)
-            parts = {
-                name: self._topology.parts(q_name(name))
-                for name in {message.queue_name for message in messages}
-            }
-            prepared = [
-                outgoing(message, self._part(message, parts[message.queue_name]), one)
-                for message, one in zip(messages, ids, strict=True)
-            ]
+            prepared = self._prepared(messages, ids)
             if locks:
                 new = self._unique.store_many(messages, locks, prepared, atomic=atomic)
                 messages = [one for one in messages if not is_duplicate(one)]
@@ -349,6 +341,27 @@ class JetStreamBroker(QueuesBroker):
             found = actor.options.get("dead_message_ttl")
         return self._dead_message_ttl if found is None else int(found)
 
+    def _prepared(
+        self, messages: Sequence[Message[Any]], ids: Sequence[str]
+    ) -> list[Outgoing]:
+        parts = {
+            name: self._topology.parts(q_name(name))
+            for name in {message.queue_name for message in messages}
+        }
+        # Most queues have one subject, which need not be found for each message.
+        subjects = {
+            name: some[0].only_subject if len(some) == 1 else ""
+            for name, some in parts.items()
+        }
+        return [
+            Outgoing(
+                parts[name][0].stream, subject, encoded(one), {"Nats-Msg-Id": unique}
+            )
+            if (subject := subjects[name := one.queue_name])
+            else outgoing(one, self._part(one, parts[name]), unique)
+            for one, unique in zip(messages, ids, strict=True)
+        ]
+
     def _part(self, message: Message[Any], parts: tuple[Route, ...]) -> Route:
         """Return where the message belongs: its shard, or its priority class."""
         return class_of(message, shard(parts, message.options), self.actors)
@@ -378,20 +391,3 @@ class JetStreamBroker(QueuesBroker):
             # In a forked child the ring is the parent's.
             if link is self._connection.link():
                 link.call(ring.notice, frozenset(some))
-
-
-@contextmanager
-def _kept_unless_stored() -> Iterator[None]:
-    """Keep the message whose follow-up cannot be stored.
-
-    A retry, a callback or the next step of a pipeline is enqueued by a hook after the
-    actor. Dramatiq swallows the hook's error and acknowledges the message, which
-    would lose both.
-    """
-    try:
-        yield
-    except BaseException as error:
-        delivery = current_delivery()
-        if delivery is not None and delivery.is_over:
-            delivery.unsent = error
-        raise

@@ -134,6 +134,12 @@ class Route:
             return subject
         return _FIELD.sub(lambda match: self._token(match[1], options), subject)
 
+    @property
+    def only_subject(self) -> str:
+        """Return the one subject that all messages are published to; `""` for none."""
+        subject = self.publish_subject or self.subject
+        return "" if "{" in subject or self.max_priority is not None else subject
+
     def _token(self, name: str, options: Mapping[str, Any]) -> str:
         text = str(options.get(name, ""))
         if not _TOKEN.fullmatch(text):

@@ -55,6 +55,26 @@ class Settings:
         check_priority(self.max_priority)
 
 
+#: The streams that are no queues.
+_NO_QUEUES: dict[str, dict[str, Any]] = {
+    CRASH_STREAM: {
+        "subjects": ["crashes.>"],
+        "retention": "limits",
+        "discard": "old",
+        "max_age": CRASH_DAYS * 86_400 * 10**9,
+    },
+    DEAD_STREAM: {
+        "subjects": ["dead.>"],
+        "retention": "limits",
+        "discard": "old",
+        # Each letter has its own time, which may be longer than another's.
+        "max_age": 0,
+        "allow_msg_ttl": True,
+        "allow_direct": True,
+    },
+}
+
+
 class Topology:
     """Knows where everything is, and makes what is missing."""
 
@@ -154,23 +174,8 @@ class Topology:
             "storage": "file",
             "num_replicas": self.settings.replicas,
         }
-        if stream == CRASH_STREAM:
-            return common | {
-                "subjects": ["crashes.>"],
-                "retention": "limits",
-                "discard": "old",
-                "max_age": CRASH_DAYS * 86_400 * 10**9,
-            }
-        if stream == DEAD_STREAM:
-            return common | {
-                "subjects": ["dead.>"],
-                "retention": "limits",
-                "discard": "old",
-                # Each letter has its own time, which may be longer than another's.
-                "max_age": 0,
-                "allow_msg_ttl": True,
-                "allow_direct": True,
-            }
+        if stream in _NO_QUEUES:
+            return common | _NO_QUEUES[stream]
         parts = [part for part in self._all_parts() if part.stream == stream]
         if any(part.by_tenant for part in parts):
             common["republish"] = {

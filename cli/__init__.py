@@ -21,6 +21,8 @@ _COMMANDS = {
     "pause": "cli.showing",
     "resume": "cli.showing",
     "cancel": "cli.showing",
+    "suppressions": "cli.suppressions",
+    "send-one": "cli.messages",
     "config": "cli.configs",
     "sink": "cli.sinks",
     "queues": "cli.queues",

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 import requests
 
 from cli.credentials import Credentials
-from cli.parts import Part
+from cli.parts import CONTENT_TYPES, Part
 from models.errors import (
     BatchSenderError,
     ConflictError,
@@ -16,6 +16,7 @@ from models.errors import (
     NeighbourUnavailableError,
     NotFoundError,
 )
+from models.recipients import Format
 
 Json = dict[str, Any]
 
@@ -107,6 +108,36 @@ class Api:
                 time.sleep(pause_s)
         raise AssertionError("The last attempt returned or raised.")
 
+    def suppress(self, channel: str, part: Part, upload_format: Format) -> Json:
+        """Return what became of a part's rows; the same again changes nothing."""
+        return self._ask(
+            "POST",
+            "/api/suppressions",
+            params={"channel": channel},
+            data=part.body,
+            headers={"Content-Type": CONTENT_TYPES[upload_format]},
+            timeout=_UPLOAD_TIMEOUT_S,
+        )
+
+    def unsuppress(self, channel: str, address: str) -> None:
+        """Take an address off the tenant's list."""
+        named = {"channel": channel, "address": address}
+        self._answer("DELETE", "/api/suppressions", params=named)
+
+    def suppressions(self, channel: str) -> Iterator[Json]:
+        """Yield the tenant's list by address."""
+        path = "/api/suppressions"
+        return self._pages(path, "suppressions", limit=1000, channel=channel)
+
+    def send_one(self, message: Json, key: str | None) -> Json:
+        """Return the single message that was taken; the same key takes it once."""
+        headers = {"Idempotency-Key": key} if key else {}
+        return self._ask("POST", "/api/messages", json=message, headers=headers)
+
+    def message(self, message_id: str) -> Json:
+        """Return a single message and what became of it."""
+        return self._ask("GET", f"/api/messages/{quote(message_id, safe='')}")
+
     def send(self, batch_id: str, scheduled_at: str | None) -> Json:
         """Return the batch, queued now or for later."""
         asked = {"scheduledAt": scheduled_at} if scheduled_at else {}
@@ -140,6 +171,11 @@ class Api:
     def _ask(
         self, method: str, path: str, *, accepted: Collection[int] = (), **options: Any
     ) -> Json:
+        return _object(self._answer(method, path, accepted=accepted, **options))
+
+    def _answer(
+        self, method: str, path: str, *, accepted: Collection[int] = (), **options: Any
+    ) -> requests.Response:
         options = {"timeout": _TIMEOUT_S, "allow_redirects": False, **options}
         try:
             answer = self._session.request(method, self.url + path, **options)
@@ -150,7 +186,7 @@ class Api:
             ) from error
         if answer.status_code >= 300 and answer.status_code not in accepted:
             raise _refusal(answer)
-        return _object(answer)
+        return answer
 
 
 def _path(batch_id: str) -> str:

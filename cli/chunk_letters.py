@@ -10,7 +10,7 @@ from brokers import DeadLetter
 from hot_state.outcomes import Outcomes
 from models.database import Database
 from models.errors import ConflictError, NeighbourUnavailableError
-from models.jobs import SendChunk, job_of
+from models.jobs import SendChunk, SendMessage, job_of
 from models.queries import ledger
 from models.queries.reopening import Reopened, reopen_dead
 
@@ -52,6 +52,8 @@ def _job(letter: DeadLetter) -> SendChunk:
     if message is None:
         raise _unreadable(letter)
     try:
+        if message.actor_name == SendMessage.actor:
+            return job_of(SendMessage, message.kwargs).chunk
         return job_of(SendChunk, message.kwargs)
     except TypeError as error:
         raise _unreadable(letter) from error

@@ -16,10 +16,12 @@ from cli.chunk_letters import reopened
 from cli.credentials import data_option, json_option
 from cli.neighbours import opened_broker, opened_ledger, servers_of
 from models.errors import ConflictError, InvalidInputError, NotFoundError
-from models.jobs import SendChunk
+from models.jobs import SendChunk, SendMessage
 
 #: Letters that are handled between two words to the user.
 _PAGE = 100
+#: The queues whose letters are rows of the ledger.
+_OF_CHUNKS = frozenset({SendChunk.queue, SendMessage.queue})
 
 _queue_option: Callable[..., Any] = click.option("--queue", help="Only this queue's.")
 _all_option: Callable[..., Any] = click.option(
@@ -142,7 +144,7 @@ def replay(
         _confirm("Replay", sequences, letters, yes=yes)
         done, refused = 0, list[str]()
         for page in _pages(_chosen(letters, sequences)):
-            chunks = [one for one in page if one.queue == SendChunk.queue]
+            chunks = [one for one in page if one.queue in _OF_CHUNKS]
             for letter in chunks:
                 try:
                     people = reopened(*ledger, letter)

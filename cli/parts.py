@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from models.addresses import Channel
 from models.errors import InvalidInputError
-from models.recipients import MAX_ROW_BYTES, Channel, Format, read
+from models.recipients import MAX_ROW_BYTES, Format, read
 
 #: Large enough to make the upload one stream of COPY, small enough to repeat.
 PART_BYTES = 8_000_000
 
 _FORMATS = {".csv": Format.CSV, ".ndjson": Format.NDJSON, ".jsonl": Format.NDJSON}
-_CONTENT_TYPES = {Format.CSV: "text/csv", Format.NDJSON: "application/x-ndjson"}
+#: How a part is sent.
+CONTENT_TYPES = {Format.CSV: "text/csv", Format.NDJSON: "application/x-ndjson"}
 # The quote rules are those of `models.recipients`: a quote opens a field only as its
 # first character, a doubled one inside is text, and after the closing one the field
 # ends, or else the row is invalid and the next line begins another.
@@ -53,7 +55,7 @@ class RecipientFile:
     @property
     def content_type(self) -> str:
         """Return what its parts are sent as."""
-        return _CONTENT_TYPES[self.format]
+        return CONTENT_TYPES[self.format]
 
     @classmethod
     def at(cls, path: Path) -> "RecipientFile":

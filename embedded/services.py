@@ -13,6 +13,8 @@ from embedded.process import ProcessSpec
 LISTENING = ("sink", "webhook", "web")
 #: Where the endpoints may be that are called from one machine for its own user.
 LOOPBACK = "127.0.0.0/8,::1/128"
+#: The services that call providers.
+_SENDING = ("worker", "priority")
 _HOME = Path(__file__).absolute().parent.parent
 
 
@@ -33,6 +35,7 @@ def services(
     return [
         build("sink", ("embedded.sink", "--port", str(ports["sink"])), ports["sink"]),
         build("worker", _worker()),
+        build("priority", _priority_worker()),
         build("scheduler", ("scheduler",)),
         build("webhook", _granian("webhook_app", ports["webhook"]), ports["webhook"]),
         build("web", _granian("web_app", ports["web"]), ports["web"]),
@@ -56,7 +59,7 @@ def _service(
         port=port,
         ready=partial(_serves, port),
         # A worker finishes the groups it has begun; a call may take 20 s.
-        stop_timeout_s=40.0 if name == "worker" else 10.0,
+        stop_timeout_s=40.0 if name in _SENDING else 10.0,
     )
 
 
@@ -70,7 +73,20 @@ def _serves(port: int | None) -> bool:
 def _worker() -> tuple[str, ...]:
     processes = os.environ.get("WORKER_PROCESSES", "2")
     threads = os.environ.get("WORKER_THREADS", "8")
-    return ("dramatiq", "tasks", "--processes", processes, "--threads", threads)
+    return (*_dramatiq(processes, threads), "batch", "chunk", "webhook")
+
+
+def _priority_worker() -> tuple[str, ...]:
+    # A process of its own: neither its threads nor its interpreter are ever busy with
+    # a batch (docs/decisions/0038).
+    return (*_dramatiq("1", os.environ.get("PRIORITY_THREADS", "8")), "priority")
+
+
+def _dramatiq(processes: str, threads: str) -> tuple[str, ...]:
+    return (
+        *("dramatiq", "tasks", "--processes", processes, "--threads", threads),
+        "--queues",
+    )
 
 
 def _granian(package: str, port: int) -> tuple[str, ...]:

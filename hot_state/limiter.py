@@ -69,12 +69,18 @@ class Limiter:
         return shortage.wait_s if shortage else 0.0
 
     def ask(
-        self, buckets: Sequence[Bucket], recipients: float, *, requests: float = 0.0
+        self,
+        buckets: Sequence[Bucket],
+        recipients: float,
+        *,
+        requests: float = 0.0,
+        first: bool = False,
     ) -> Shortage | None:
         """Take tokens from all buckets, each in what it counts, or tell which is short.
 
         Nothing is reserved by waiting: who comes back asks again. But each of those
-        who are refused is told a time of its own.
+        who are refused is told a time of its own, behind the others'; only who asks
+        to be `first` is told when its own tokens come.
 
         Raises:
             ValueError: No waiting could help: a rate is not above zero.
@@ -86,7 +92,7 @@ class Limiter:
             return None
         if self._asks_server():
             try:
-                return self._ask(wanted)
+                return self._ask(wanted, "first" if first else "all")
             except NeighbourUnavailableError:
                 self._leave()
         return self._local.ask(wanted)
@@ -185,8 +191,10 @@ class Limiter:
         self._local.clear()
         return True
 
-    def _ask(self, wanted: Sequence[tuple[Bucket, float]]) -> Shortage | None:
-        answer = self._run(wanted, "all")
+    def _ask(
+        self, wanted: Sequence[tuple[Bucket, float]], mode: str
+    ) -> Shortage | None:
+        answer = self._run(wanted, mode)
         if answer == b"0":
             return None
         if answer == b"-1":

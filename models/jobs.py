@@ -58,6 +58,59 @@ class SendChunk:
 
 
 @dataclass(frozen=True, slots=True)
+class SendMessage:
+    """Send a single message before all batches: the only chunk of a batch of one.
+
+    Attributes:
+        batch_id: The message's id, as text.
+        tenant_id: Whose it is.
+        epoch: Which decision to publish this copy comes from.
+        address: None where the worker shall read the row itself, as for `SendChunk`.
+        variables: The address's names and values; as address.
+        suppressed: Whether it was on a suppression list when it was taken.
+        published_at: When the copy was made, in seconds since the epoch; 0 makes the
+            worker ask the suppression lists themselves.
+    """
+
+    actor: ClassVar[str] = "send_message"
+    queue: ClassVar[str] = "priority"
+
+    batch_id: str
+    tenant_id: str
+    epoch: int = 0
+    address: str | None = None
+    variables: Mapping[str, Any] | None = None
+    suppressed: bool = False
+    published_at: float = 0.0
+
+    @property
+    def message_id(self) -> str:
+        """Return what one decision to publish is known by, however often it is sent."""
+        return f"{self.batch_id}:0:{self.epoch}"
+
+    @property
+    def chunk(self) -> SendChunk:
+        """Return the chunk that is to be sent."""
+        carried = self.address is not None
+        return SendChunk(
+            batch_id=self.batch_id,
+            tenant_id=self.tenant_id,
+            no=0,
+            first=0,
+            size=1,
+            epoch=self.epoch,
+            addresses=[self.address] if self.address is not None else None,
+            variables=[self.variables or {}] if carried else None,
+            suppressed=[0] if self.suppressed else [],
+            published_at=self.published_at,
+        )
+
+    def by_name(self) -> "SendMessage":
+        """Return the job without what the worker can read itself."""
+        return SendMessage(self.batch_id, self.tenant_id, self.epoch)
+
+
+@dataclass(frozen=True, slots=True)
 class RecordWebhook:
     """Take in what a provider reported.
 
@@ -75,10 +128,10 @@ class RecordWebhook:
     body: Mapping[str, Any]
 
 
-Job = ExpandBatch | SendChunk | RecordWebhook
+Job = ExpandBatch | SendChunk | SendMessage | RecordWebhook
 
 
-_AnyJob = TypeVar("_AnyJob", ExpandBatch, SendChunk, RecordWebhook)
+_AnyJob = TypeVar("_AnyJob", ExpandBatch, SendChunk, SendMessage, RecordWebhook)
 
 
 def job_of(kind: type[_AnyJob], values: Mapping[str, Any]) -> _AnyJob:

@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from models.addresses import WRONG_ADDRESS, Channel, are_good, spelled
 from models.errors import InvalidInputError
 
 #: The longest single row; more than that is never buffered.
@@ -38,14 +39,6 @@ class Format(StrEnum):
     JSON = "json"
 
 
-class Channel(StrEnum):
-    """What a recipient is reached by; decides what an address looks like."""
-
-    EMAIL = "email"
-    SMS = "sms"
-    WEBHOOK = "webhook"
-
-
 @dataclass(frozen=True, slots=True)
 class Block:
     """Some consecutive rows of an upload, as columns.
@@ -53,7 +46,8 @@ class Block:
     Attributes:
         lines: The line on which each good row begins, from 1. In a JSON array it is
             the item's number, from 1.
-        addresses: Each good row's address, trimmed, a mail's domain in lower case.
+        addresses: Each good row's address, trimmed, a mail's domain in lower case, a
+            number without what people write between digits.
         variables: Each good row's variables, as the text of a JSON object that
             Postgres takes as `jsonb`.
         invalid: The line of each bad row and the reason, without its address.
@@ -320,32 +314,10 @@ def _add(rows: _Rows, line: int, item: Any) -> None:
         rows.variables.append({**item, **own} if own else item)
 
 
-_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++"
-_LABEL = r"(?!-)[A-Za-z0-9-]{1,63}+(?<!-)"
-_IS_ADDRESS: Mapping[Channel, Callable[[str], Any]] = {
-    # RFC 5321's dot-atoms; quoted local parts and address literals are left out.
-    Channel.EMAIL: re.compile(
-        rf"{_ATOM}(?:\.{_ATOM})*+@(?:{_LABEL}\.)+(?=[0-9-]*[A-Za-z]){_LABEL}"
-    ).fullmatch,
-    # E.164: a plus sign, then up to 15 digits that do not begin with 0.
-    Channel.SMS: re.compile(r"\+[1-9][0-9]{6,14}").fullmatch,
-    Channel.WEBHOOK: str.isprintable,
-}
-_MOST_CHARACTERS = {Channel.EMAIL: 254, Channel.SMS: 16, Channel.WEBHOOK: 320}
-_MOST_LOCAL_CHARACTERS = 64
-_WRONG_ADDRESS = {
-    Channel.EMAIL: "The address is not a mail address.",
-    Channel.SMS: "The address is not a number like +14155550123.",
-    Channel.WEBHOOK: "The address is empty, too long or not printable.",
-}
-
-
 def _checked(rows: _Rows, channel: Channel) -> Block:
     """Return the block with its addresses judged and its variables as JSON."""
-    addresses = [address.strip() for address in rows.addresses]
-    if channel is Channel.EMAIL:
-        addresses = [a if a.islower() else _lower_domain(a) for a in addresses]
-    good = _are_good(addresses, channel)
+    addresses = spelled(rows.addresses, channel)
+    good = are_good(addresses, channel)
     variables = [text.decode() for text in map(orjson.dumps, rows.variables)]
     names = frozenset().union(*rows.variables) if rows.names is None else rows.names
     block = Block(invalid=sorted(rows.invalid), names=names)
@@ -359,7 +331,7 @@ def _checked(rows: _Rows, channel: Channel) -> Block:
         good, rows.lines, addresses, variables, strict=True
     ):
         if not is_good:
-            block.invalid.append((line, _WRONG_ADDRESS[channel]))
+            block.invalid.append((line, WRONG_ADDRESS[channel]))
         elif _NUL.search(text):
             block.invalid.append((line, "A variable holds the character NUL."))
         else:
@@ -370,27 +342,5 @@ def _checked(rows: _Rows, channel: Channel) -> Block:
     return block
 
 
-def _are_good(addresses: list[str], channel: Channel) -> list[Any]:
-    """Return something true or false for each address."""
-    good = list(map(_IS_ADDRESS[channel], addresses))
-    lengths = list(map(len, addresses))
-    if 0 < min(lengths, default=1) <= max(lengths, default=1) <= _MOST_LOCAL_CHARACTERS:
-        return good
-    most = _MOST_CHARACTERS[channel]
-    return [
-        is_good
-        and 0 < len(address) <= most
-        and (
-            channel is not Channel.EMAIL or address.index("@") <= _MOST_LOCAL_CHARACTERS
-        )
-        for is_good, address in zip(good, addresses, strict=True)
-    ]
-
-
 #: A NUL as JSON writes it: not a backslash that is itself escaped.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
-
-
-def _lower_domain(address: str) -> str:
-    local, at, domain = address.rpartition("@")
-    return local + at + domain.lower()

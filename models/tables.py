@@ -129,8 +129,9 @@ send_configs = Table(
 )
 
 #: `sealed` is everything a send depends on, fixed when the batch was sent: see
-#: `models.plan.Plan`. The five counters count recipients by their present status.
-#: The last six are legacy columns: `models.payload` reads them, nobody writes them.
+#: `models.plan.Plan`. The five counters count recipients by their present status. A
+#: batch with `priority` is a single message with its own queue. The columns before
+#: it are legacy columns: `models.payload` reads them, nobody writes them.
 batches = Table(
     "batches",
     metadata,
@@ -159,7 +160,13 @@ batches = Table(
     _count("suppressed"),
     _count("cancelled"),
     *(Column(name, Text) for name in (LEGACY_NAME, *LEGACY_COLUMNS)),
-    Index("batches_tenant_id_created_at_idx", "tenant_id", text("created_at desc")),
+    Column("priority", Boolean, nullable=False, server_default="false"),
+    Index(
+        "batches_tenant_id_created_at_idx",
+        "tenant_id",
+        text("created_at desc"),
+        postgresql_where=text("not priority"),
+    ),
     Index(
         "batches_active_idx",
         "status",
@@ -215,7 +222,7 @@ recipients = Table(
     postgresql_with={"fillfactor": "45"},
 )
 
-#: `tenant_id` null is everybody's list.
+#: `tenant_id` null is everybody's list. Mail addresses are in lower case.
 suppressions = Table(
     "suppressions",
     metadata,

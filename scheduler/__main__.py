@@ -15,9 +15,9 @@ from hot_state.lock import Lease
 from hot_state.outcomes import Outcomes
 from models.database import Database
 from models.errors import InvalidInputError, NeighbourUnavailableError
-from models.jobs import SendChunk
+from models.jobs import SendChunk, SendMessage
 from models.timing import Timing
-from scheduler import discovery, event_log, sync
+from scheduler import discovery, event_log, messages, sync
 from scheduler.leader import Leader
 from scheduler.recovery import Recovery
 from scheduler.timetable import Duty, Round, timetable
@@ -60,14 +60,7 @@ def duties(settings: Settings, outcomes: Outcomes) -> list[Duty]:
         pool_timeout_s=settings.database_pool_timeout_s,
         prepares=settings.database_prepare,
     )
-    broker = dispatch.connect(
-        settings.nats_url,
-        **settings.nats_options(),
-        ack_wait_ms=int(settings.timing.ack_wait_s * 1000),
-        concurrent_batches=settings.concurrent_batches,
-        job_patience_s=settings.lease_s,
-        email_shards=settings.email_shards,
-    )
+    broker = _broker(settings)
     log_door = analytics_client.connect(settings.clickhouse_url.get_secret_value())
     recovery = Recovery(
         database,
@@ -80,6 +73,11 @@ def duties(settings: Settings, outcomes: Outcomes) -> list[Duty]:
             "discovery",
             settings.discovery_interval_ms / 1000,
             partial(discovery.discover, database, broker),
+        ),
+        Duty(
+            "messages",
+            settings.discovery_interval_ms / 1000,
+            partial(messages.publish_messages, database, broker),
         ),
         Duty("recovery", settings.recovery_interval_s, recovery.recover),
     ]
@@ -94,6 +92,17 @@ def duties(settings: Settings, outcomes: Outcomes) -> list[Duty]:
     return chosen
 
 
+def _broker(settings: Settings) -> JetStreamBroker:
+    return dispatch.connect(
+        settings.nats_url,
+        **settings.nats_options(),
+        ack_wait_ms=int(settings.timing.ack_wait_s * 1000),
+        concurrent_batches=settings.concurrent_batches,
+        job_patience_s=settings.lease_s,
+        email_shards=settings.email_shards,
+    )
+
+
 def _synced(database: Database, outcomes: Outcomes, timing: Timing) -> Round:
     """Sync; go on soon while there is something, log at once what is finished."""
     done = sync.sync(database, outcomes, timing)
@@ -102,7 +111,8 @@ def _synced(database: Database, outcomes: Outcomes, timing: Timing) -> Round:
 
 def _stored(broker: JetStreamBroker) -> dict[str, int]:
     try:
-        return broker.stored(SendChunk.queue)
+        # Single messages have no tenant's queue: they are counted under "".
+        return broker.stored(SendChunk.queue) | broker.stored(SendMessage.queue)
     except UnavailableError as error:
         raise NeighbourUnavailableError(
             "NATS does not answer; check NATS_URL."

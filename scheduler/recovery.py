@@ -32,6 +32,7 @@ class Recovery:
 
         A queue that holds fewer messages than the ledger has published and not
         finished, twice running, has lost some. Copies of the others are harmless.
+        `""` stands for the queue of all tenants' single messages.
         """
         with self._database.transaction() as connection:
             again = recovery.reopen_unknown(
@@ -47,10 +48,11 @@ class Recovery:
             stuck = recovery.stuck_batches(connection, after_s=self._stuck_after_s)
             for batch_id, tenant_id in stuck:
                 log.warning("Batch %s does not move.", batch_id)
-                lost.add(str(tenant_id))
+                lost.add(tenant_id)
             for tenant in lost:
                 chunks = recovery.republish(connection, tenant)
-                log.warning("Tenant %s: %s chunks published anew.", tenant, chunks)
+                whose = tenant or "of single messages"
+                log.warning("Tenant %s: %s chunks published anew.", whose, chunks)
                 again += chunks
         self._short = short - lost
         return again

@@ -10,7 +10,7 @@ from brokers.job_context import JobContext, job_fields
 from brokers.metrics import Metrics
 from middleware.idempotency import Idempotency
 from models.errors import NeighbourUnavailableError
-from models.jobs import ExpandBatch, RecordWebhook, SendChunk, job_of
+from models.jobs import ExpandBatch, RecordWebhook, SendChunk, SendMessage, job_of
 from settings import load
 from tasks import expand, send, webhook
 from tasks.worker import worker
@@ -70,13 +70,24 @@ def expand_batch(**fields: Any) -> None:
 )
 def send_chunk(**fields: Any) -> None:
     """Bring one chunk forward; see `tasks.send`."""
-    job = job_of(SendChunk, fields)
+    _send(job_of(SendChunk, fields))
+
+
+@dramatiq.actor(
+    actor_name=SendMessage.actor, queue_name=SendMessage.queue, max_retries=0
+)
+def send_message(**fields: Any) -> None:
+    """Send a single message; it is a chunk of one, and owed the same."""
+    _send(job_of(SendMessage, fields).chunk, urgent=True)
+
+
+def _send(job: SendChunk, *, urgent: bool = False) -> None:
     delivery = current_delivery()
     if delivery is None:
         raise RuntimeError("A chunk is sent only from a delivery of our broker.")
     with log_context(batch_id=job.batch_id, chunk=job.no):
         try:
-            send.send(worker(), job, delivery)
+            send.send(worker(), job, delivery, urgent=urgent)
         except NeighbourUnavailableError as error:
             # Fails closed: nothing was called that is not in the ledger.
             send.log.warning("The chunk waits: %s", error)

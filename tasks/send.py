@@ -43,20 +43,31 @@ class PoisonChunkError(BatchSenderError):
     """A chunk that ended its workers too often; its message is a dead letter."""
 
 
-def send(worker: Worker, job: SendChunk, delivery: Delivery) -> None:
-    """Bring a chunk forward and settle its message."""
+def send(
+    worker: Worker, job: SendChunk, delivery: Delivery, *, urgent: bool = False
+) -> None:
+    """Bring a chunk forward and settle its message.
+
+    What is urgent takes the tokens it needs before those who were given turns.
+    """
     sender = worker.senders.of(job.batch_id)
     if sender is None:
         log.error("There is no sealed batch %s; its message is dropped.", job.batch_id)
         return
-    ChunkRun(worker, sender, job, delivery).run()
+    tokens = Tokens(worker, sender, urgent=urgent)
+    ChunkRun(worker, sender, job, delivery, tokens).run()
 
 
 class ChunkRun:
     """One delivery of one chunk; whoever loses the row begins and settles nothing."""
 
     def __init__(
-        self, worker: Worker, sender: Sender, job: SendChunk, delivery: Delivery
+        self,
+        worker: Worker,
+        sender: Sender,
+        job: SendChunk,
+        delivery: Delivery,
+        tokens: Tokens,
     ) -> None:
         self._worker = worker
         self._sender = sender
@@ -64,7 +75,7 @@ class ChunkRun:
         self._job = job
         self._delivery = delivery
         self._row = LedgerRow(worker, job, delivery)
-        self._tokens = Tokens(worker, sender)
+        self._tokens = tokens
         self._messages: list[dict[str, object] | None] = []
         self._files: Sequence[File] = ()
 
@@ -174,8 +185,7 @@ class ChunkRun:
         )
 
     def _answers(self, calls: Sequence[CallIntent]) -> list[Answer]:
-        if len(calls) == 1:
-            return [self._answer(calls[0])]
+        # Never by this thread: only the pool knows how many calls there are at once.
         return list(self._worker.callers.map(self._answer, calls))
 
     def _answer(self, call: CallIntent) -> Answer:
@@ -259,7 +269,8 @@ class ChunkRun:
     def _suppressed(self, addresses: Sequence[str]) -> list[int]:
         if time.time() - self._job.published_at < SUPPRESSIONS_HORIZON_S:
             recent = self._worker.suppressions.positions(self._plan, addresses)
-            return [*self._job.suppressed, *recent]
+            if recent is not None:
+                return [*self._job.suppressed, *recent]
         with self._worker.database.statement() as connection:
             seqs = publishing.suppressed_seqs(
                 connection,

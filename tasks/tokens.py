@@ -23,11 +23,12 @@ FRESH_S = 1.0
 class Tokens:
     """Takes tokens for whole groups of calls, from all levels or from none."""
 
-    def __init__(self, worker: Worker, sender: Sender) -> None:
+    def __init__(self, worker: Worker, sender: Sender, *, urgent: bool) -> None:
         self._worker = worker
         self._limiter = worker.limiter
         self._gate = Gate(worker.breakers, sender.plan)
         self._sender = sender
+        self._urgent = urgent
         self._plan = sender.plan
         self._levels: Sequence[Level] = ()
         self._recipients = 0
@@ -113,7 +114,9 @@ class Tokens:
         recipients, requests = _size(calls)
         buckets = [level.bucket for level in levels]
         self._levels = levels
-        shortage = self._limiter.ask(buckets, recipients, requests=requests)
+        shortage = self._limiter.ask(
+            buckets, recipients, requests=requests, first=self._urgent
+        )
         if shortage is not None:
             self._tell(shortage, levels)
             return shortage.wait_s

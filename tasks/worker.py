@@ -14,6 +14,7 @@ from hot_state.limiter import Limiter
 from hot_state.lock import Lease
 from hot_state.outcomes import Outcomes
 from hot_state.shortages import Shortages
+from models.addresses import listed_as
 from models.breaker import BreakerRule
 from models.database import Database
 from models.message import Content, Templates
@@ -36,8 +37,12 @@ log = logging.getLogger("batchsender.worker")
 _REMEMBERED = 1000
 #: A worker's list of new suppressions is never older than this.
 _SUPPRESSIONS_FRESH_S = 2.0
-#: How far back that list goes; an older message is checked against the tables.
+#: A message that is older than this is checked against the tables.
 SUPPRESSIONS_HORIZON_S = 3600.0
+#: The list goes back further, because what a long import put in is seen at its end.
+_SUPPRESSIONS_REACH_S = SUPPRESSIONS_HORIZON_S + 900.0
+#: After an import of more than this, every message is checked against the tables.
+_SUPPRESSIONS_LISTED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +127,22 @@ class RecentSuppressions:
         self._read_at = float("-inf")
         self._found: set[tuple[str | None, str, str]] = set()
 
-    def positions(self, plan: Plan, addresses: Sequence[str]) -> list[int]:
-        """Return the positions of those who were suppressed lately."""
+    def positions(self, plan: Plan, addresses: Sequence[str]) -> list[int] | None:
+        """Return the positions of those who were suppressed lately.
+
+        None: there are too many to be listed; the tables must be asked.
+        """
         found = self._fresh()
+        if len(found) > _SUPPRESSIONS_LISTED:
+            return None
         if not found:
             return []
+        channel = plan.channel
         return [
             at
-            for at, address in enumerate(addresses)
-            if (plan.tenant_id, plan.channel, address) in found
-            or (None, plan.channel, address) in found
+            for at, address in enumerate(listed_as(one, channel) for one in addresses)
+            if (plan.tenant_id, channel, address) in found
+            or (None, channel, address) in found
         ]
 
     def _fresh(self) -> set[tuple[str | None, str, str]]:
@@ -140,7 +151,9 @@ class RecentSuppressions:
                 asked_at = time.monotonic()
                 with self._database.statement() as connection:
                     self._found = publishing.suppressed_since(
-                        connection, horizon_s=SUPPRESSIONS_HORIZON_S
+                        connection,
+                        horizon_s=_SUPPRESSIONS_REACH_S,
+                        most=_SUPPRESSIONS_LISTED + 1,
                     )
                 self._read_at = asked_at
             return self._found
@@ -176,7 +189,8 @@ class Worker:
             prepares=settings.database_prepare,
         )
         client = hot_state_client.connect(settings.dragonfly_url.get_secret_value())
-        limiter = Limiter(client, processes=settings.worker_processes)
+        # One more sends single messages.
+        limiter = Limiter(client, processes=settings.worker_processes + 1)
         demands = Demands(database)
         callers = ThreadPoolExecutor(
             settings.max_concurrent_emails, thread_name_prefix="call"

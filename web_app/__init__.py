@@ -4,14 +4,26 @@ from functools import partial
 
 from flask import Flask
 
+from brokers import dispatch
 from models.database import Database
 from models.unsubscribe import Unsubscribing
 from settings import Settings, load
 from web_app import probes, problems
-from web_app.api import attachments, batches, control, recipients, send_configs, stats
+from web_app.api import (
+    attachments,
+    batches,
+    control,
+    messages,
+    recipients,
+    send_configs,
+    stats,
+    suppressions,
+)
 from web_app.neighbours import neighbours as all_neighbours
 from web_app.services import Neighbours, Services
 
+#: A message that NATS does not take in this time is left to the scheduler.
+_PUBLISH_TIMEOUT_S = 2.0
 _RESOURCES = (
     probes.probes,
     send_configs.send_configs,
@@ -20,6 +32,8 @@ _RESOURCES = (
     recipients.recipients,
     control.control,
     stats.stats,
+    messages.messages,
+    suppressions.suppressions,
 )
 
 
@@ -47,6 +61,13 @@ def create_app(
         credentials_key=settings.credentials_key.get_secret_value(),
         largest_chunk=settings.chunk_size,
         max_upload_bytes=settings.max_upload_bytes,
+        broker=dispatch.connect(
+            settings.nats_url,
+            **settings.nats_options(),
+            middleware=[],
+            publish_timeout_s=_PUBLISH_TIMEOUT_S,
+            email_shards=settings.email_shards,
+        ),
         max_attachment_bytes=settings.max_attachment_bytes,
         managed=settings.managed_settings(),
         unsubscribing=partial(

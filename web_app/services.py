@@ -7,6 +7,7 @@ from uuid import UUID
 
 from flask import current_app
 
+from brokers import JetStreamBroker
 from models.breaker import BreakerSeen
 from models.database import Database
 from models.errors import NeighbourUnavailableError
@@ -49,6 +50,7 @@ class Services:
         max_attachment_bytes: What the files of one message may take together.
         largest_chunk: Recipients in the largest chunk that a batch is cut into.
         max_upload_bytes: The largest body of an upload.
+        broker: Where single messages are published to; connects at its first use.
     """
 
     NAME: ClassVar[str] = "batchsender"
@@ -58,6 +60,7 @@ class Services:
     credentials_key: str = field(repr=False)
     largest_chunk: int
     max_upload_bytes: int
+    broker: JetStreamBroker
     max_attachment_bytes: int
     managed: Mapping[str, Mapping[str, str]]
     unsubscribing: Callable[[], Unsubscribing]

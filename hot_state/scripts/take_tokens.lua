@@ -2,7 +2,8 @@
 --
 -- KEYS[1]   string  lifetime: `run since`, since in microseconds
 -- KEYS[2…]  string  buckets, as `read_bucket.lua` tells
--- ARGV[1]   `all`: all or none · `owed`: what is there, down to an empty bucket
+-- ARGV[1]   `all`: all or none · `first`: the same, and nobody is waited behind ·
+--           `owed`: what is there, down to an empty bucket
 -- ARGV[2]   seconds to keep the lifetime
 -- ARGV[3]   seconds to keep a bucket after it would be full
 -- ARGV[4]   microseconds from now in which turns are given
@@ -12,9 +13,14 @@
 --           `microseconds to wait, place of the bucket from 0, its tokens a second`
 --
 -- Whoever is refused is told a turn of its own, behind those who wait already, so that
--- they do not all come back for the same tokens. A turn reserves nothing.
+-- they do not all come back for the same tokens. A turn reserves nothing; so who asks
+-- to be first is only told when its own tokens have come.
 --
 -- What is more than a burst waits for a full bucket, and leaves a debt.
+
+local function refusal(bucket, wait, place)
+  return string.format('%.0f %.0f %.17g', math.ceil(wait), place - 2, bucket.rate)
+end
 
 local values = redis.call('MGET', unpack(KEYS))
 local life = values[1]
@@ -37,6 +43,9 @@ for i = 2, #KEYS do
   end
 end
 
+if short > 0 and ARGV[1] == 'first' then
+  return refusal(buckets[short], longest, short)
+end
 if short > 0 and ARGV[1] == 'all' then
   local bucket, ahead = buckets[short], tonumber(ARGV[4])
   local wait = longest
@@ -49,7 +58,7 @@ if short > 0 and ARGV[1] == 'all' then
   else
     wait = math.max(longest, ahead)
   end
-  return string.format('%.0f %.0f %.17g', math.ceil(wait), short - 2, bucket.rate)
+  return refusal(bucket, wait, short)
 end
 
 for i = 2, #KEYS do

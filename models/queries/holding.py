@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 from models.errors import NotFoundError
 from models.outcome import Hold
 from models.plan import Plan
+from models.queries.suppressions import SuppressionList, add_to_list
 
 # A hold without an end outlasts one that has an end; the same again begins anew.
 _HOLD = text(
@@ -43,15 +44,6 @@ _LAPSED = text(
     """
     update send_configs set held_reason = null, held_until = null
     where held_until <= clock_timestamp()
-    """
-)
-_SUPPRESS = text(
-    """
-    insert into suppressions (tenant_id, channel, address, reason)
-    select :tenant_id, :channel, address, reason
-    from unnest(cast(:addresses as text[]), cast(:reasons as text[]))
-        as given(address, reason)
-    on conflict do nothing
     """
 )
 
@@ -102,12 +94,5 @@ def release_lapsed(connection: Connection) -> int:
 
 def suppress(connection: Connection, plan: Plan, reasons: Mapping[str, str]) -> None:
     """Put addresses on the tenant's list, with the reason; who is there stays."""
-    connection.execute(
-        _SUPPRESS,
-        {
-            "tenant_id": plan.tenant_id,
-            "channel": plan.channel,
-            "addresses": list(reasons),
-            "reasons": list(reasons.values()),
-        },
-    )
+    mine = SuppressionList(UUID(plan.tenant_id), plan.channel)
+    add_to_list(connection, mine, list(reasons), list(reasons.values()))

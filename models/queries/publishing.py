@@ -60,6 +60,7 @@ _TO_EXPAND = text(
     update batches b set expanded_at = clock_timestamp()
     from send_configs g
     where b.status = 'processing' and g.id = b.config_id and g.held_reason is null
+        and not b.priority
         and (b.expanded_at is null or b.expanded_at
             < clock_timestamp() - make_interval(secs => :again_s))
         and exists (
@@ -85,16 +86,33 @@ _OUT = text(
         and c.state <> 'done' and c.published_at is not null
     """
 )
+# A list may be new and its statistics old: `offset 0` looks each recipient up in the
+# index, where the planner might read the whole list for each chunk.
+_IS_LISTED = """exists (
+                    select from suppressions s
+                    where s.channel = :channel
+                        and s.address = case when :channel = 'email'
+                            then lower(r.address) else r.address end
+                        and (s.tenant_id = :tenant_id or s.tenant_id is null)
+                    offset 0
+                )"""
+_ANY_LISTED = """(
+            exists (
+                select from suppressions
+                where tenant_id = :tenant_id and channel = :channel
+            ) or exists (
+                select from suppressions where tenant_id is null and channel = :channel
+            )
+        )"""
 _PAGE = Prepared(
     "page",
     f"""
     select c.no, c.first, c.last, c.epoch, people.addresses, people.variables,
         case when lists.any then (
-            select array_agg(distinct r.seq - c.first)
+            select array_agg(r.seq - c.first)
             from recipients r
-            join suppressions s on s.channel = :channel and s.address = r.address
-                and (s.tenant_id = c.tenant_id or s.tenant_id is null)
             where r.batch_id = c.batch_id and r.seq between c.first and c.last
+                and {_IS_LISTED}
         ) end as suppressed
     from (
         select c.batch_id, c.tenant_id, c.no, c.first, c.last, c.epoch
@@ -104,13 +122,7 @@ _PAGE = Prepared(
             and (c.not_before is null or c.not_before <= clock_timestamp())
         order by c.no limit :chunks
     ) c
-    cross join (
-        select exists (
-            select 1 from suppressions
-            where channel = :channel
-                and (tenant_id = :tenant_id or tenant_id is null)
-        ) as any
-    ) lists
+    cross join (select {_ANY_LISTED} as any) lists
     cross join lateral (
         select json_agg(r.address order by r.seq)::text as addresses,
             json_agg(r.variables order by r.seq)::text as variables
@@ -128,23 +140,17 @@ _RANGE = text(
     """
 )
 _SUPPRESSED = text(
-    """
-    select r.seq
-    from recipients r
-    join suppressions s on s.channel = :channel and s.address = r.address
-        and (s.tenant_id = :tenant_id or s.tenant_id is null)
+    f"""
+    select r.seq from recipients r
     where r.batch_id = :batch_id and r.seq between :first and :last
-        and exists (
-            select 1 from suppressions
-            where channel = :channel
-                and (tenant_id = :tenant_id or tenant_id is null)
-        )
+        and {_ANY_LISTED} and {_IS_LISTED}
     """
 )
 _SUPPRESSED_SINCE = text(
     """
     select tenant_id, channel, address from suppressions
     where created_at > clock_timestamp() - make_interval(secs => :horizon_s)
+    limit :most
     """
 )
 _MARK = text(
@@ -279,10 +285,14 @@ def suppressed_seqs(
 
 
 def suppressed_since(
-    connection: Connection, *, horizon_s: float
+    connection: Connection, *, horizon_s: float, most: int
 ) -> set[tuple[str | None, str, str]]:
-    """Return what was suppressed lately, as (tenant id, channel, address)."""
-    rows = connection.execute(_SUPPRESSED_SINCE, {"horizon_s": horizon_s})
+    """Return up to `most` that were suppressed lately: (tenant id, channel, address).
+
+    A mail address is in lower case (see `models.recipients.listed_as`).
+    """
+    given = {"horizon_s": horizon_s, "most": most}
+    rows = connection.execute(_SUPPRESSED_SINCE, given)
     return {
         (str(row.tenant_id) if row.tenant_id else None, row.channel, row.address)
         for row in rows

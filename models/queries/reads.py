@@ -59,9 +59,12 @@ def batch_by_id(
 def batch_page(
     connection: Connection, tenant_id: UUID, *, after: UUID | None, limit: int
 ) -> list[dict[str, Any]]:
-    """Return up to `limit` of the tenant's batches, newest first, after that one."""
+    """Return up to `limit` of the tenant's batches, newest first, after that one.
+
+    Single messages are not among them.
+    """
     order = tuple_(batches.c.created_at, batches.c.id)
-    page = _BATCH.where(batches.c.tenant_id == tenant_id)
+    page = _BATCH.where(batches.c.tenant_id == tenant_id, ~batches.c.priority)
     if after is not None:
         last = batch_by_id(connection, tenant_id, after)
         page = page.where(order < (last["created_at"], last["id"]))

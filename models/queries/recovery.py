@@ -6,30 +6,32 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 _NOW = text("select clock_timestamp()")
+# Single messages have one queue for all tenants, which is counted under ''.
+_COUNTED_UNDER = "case when b.priority then '' else c.tenant_id::text end"
 # Whatever was published before the queue was counted, and is unfinished after it was
 # counted, was stored while it was counted: else its message is gone.
 _PUBLISHED = text(
-    """
-    select c.tenant_id, count(*) as chunks
-    from chunks c
+    f"""
+    select {_COUNTED_UNDER} as queue, count(*) as chunks
+    from chunks c join batches b on b.id = c.batch_id
     where c.state <> 'done' and c.published_at < :before
-    group by c.tenant_id
+    group by 1
     """
 )
 _REPUBLISH = text(
-    """
+    f"""
     update chunks c
     set epoch = c.epoch + 1, published_at = null
     from batches b
-    where c.tenant_id = :tenant_id and b.id = c.batch_id
+    where b.id = c.batch_id and {_COUNTED_UNDER} = :queue
         and b.status in ('processing', 'cancelled')
         and c.state <> 'done' and c.published_at is not null
         and (c.lease_until is null or c.lease_until < clock_timestamp())
     """
 )
 _STUCK = text(
-    """
-    select b.id, b.tenant_id
+    f"""
+    select b.id, {_COUNTED_UNDER.replace("c.", "b.")} as queue
     from batches b join send_configs g on g.id = b.config_id
     where b.status = 'processing' and g.held_reason is null
         and b.started_at < clock_timestamp() - make_interval(secs => :after_s)
@@ -100,14 +102,20 @@ def now(connection: Connection) -> datetime:
 
 
 def published_unfinished(connection: Connection, *, before: datetime) -> dict[str, int]:
-    """Return, by tenant, how many messages the queue should at least hold."""
+    """Return, by tenant, how many messages the queue should at least hold.
+
+    Under `""` how many the queue of single messages should.
+    """
     rows = connection.execute(_PUBLISHED, {"before": before})
-    return {str(row.tenant_id): row.chunks for row in rows}
+    return {row.queue: row.chunks for row in rows}
 
 
-def republish(connection: Connection, tenant_id: str | UUID) -> int:
-    """Let a tenant's unfinished chunks be published anew; those held are left."""
-    return connection.execute(_REPUBLISH, {"tenant_id": tenant_id}).rowcount
+def republish(connection: Connection, tenant_id: str) -> int:
+    """Let a tenant's unfinished chunks be published anew; those held are left.
+
+    `""` lets all tenants' single messages be.
+    """
+    return connection.execute(_REPUBLISH, {"queue": tenant_id}).rowcount
 
 
 def reopen_unknown(connection: Connection, *, window_s: float, reopens: int) -> int:
@@ -117,9 +125,11 @@ def reopen_unknown(connection: Connection, *, window_s: float, reopens: int) -> 
     ).rowcount
 
 
-def stuck_batches(connection: Connection, *, after_s: float) -> list[tuple[UUID, UUID]]:
-    """Return (batch, tenant) where nothing moved and nothing is being waited for."""
+def stuck_batches(connection: Connection, *, after_s: float) -> list[tuple[UUID, str]]:
+    """Return (batch, tenant) where nothing moved and nothing is being waited for.
+
+    The tenant of a single message is `""`.
+    """
     return [
-        (row.id, row.tenant_id)
-        for row in connection.execute(_STUCK, {"after_s": after_s})
+        (row.id, row.queue) for row in connection.execute(_STUCK, {"after_s": after_s})
     ]

@@ -40,7 +40,7 @@ class Backend:
             namespace=self._namespace,
             middleware=list(middleware),
             ack_wait_ms=lease_ms,
-            publish_timeout_s=2,
+            publish_timeout_s=8,
             **options,
         )
         self._made.append(broker)

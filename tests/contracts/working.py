@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import threading
+import time
 
 import dramatiq
 import pytest
@@ -133,6 +134,11 @@ class WorkContract(Contract):
 
         assert backend.size(other) == 0
 
+    # One that arrives between two rounds ends the test's own thread. Under so many
+    # interrupts the interpreter itself (3.11) has come to a near standstill, all its
+    # threads passing its lock around: not to be met by who only wants all tests run.
+    @pytest.mark.load
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
     def test_an_interrupt_inside_of_enqueue_breaks_nothing(self, backend, send):
         """Time limits and shutdowns are raised anywhere (S3)."""
         broker = backend.broker()
@@ -145,7 +151,8 @@ class WorkContract(Contract):
                 with contextlib.suppress(Interrupt):
                     while not over.is_set():
                         send(broker)
-                        threading.Event().wait(0.0005)
+                        # An event's own wait does not survive being interrupted.
+                        time.sleep(0.0005)
 
         threads = [threading.Thread(target=enqueue) for _ in range(4)]
         for thread in threads:

@@ -40,6 +40,11 @@ def test_a_user_comes_sends_looks_and_leaves(run, tmp_path):
     result = json.loads(sent.stdout)
     assert (result["sent"], result["lost"], result["repeated"]) == (10, 0, 0)
 
+    one = run("send-one", "ada@b.example", "--config", "demo", "--text", "x", "--wait")
+
+    assert one.returncode == 0, one.stderr
+    assert one.stdout.endswith(" is sent.\n")
+
     down = run("down")
 
     assert (down.returncode, down.stdout) == (0, "BatchSender is down.\n")

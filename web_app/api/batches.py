@@ -8,12 +8,13 @@ import orjson
 from flask import Blueprint, Response, abort, request
 from sqlalchemy import Connection
 
+from models.addresses import Channel
 from models.errors import InvalidInputError, NeighbourUnavailableError, NotFoundError
 from models.payload import checked_payload
 from models.queries.reads import batch_by_id, batch_page, stations
 from models.queries.tenants import config_by_id, config_by_name
 from models.queries.uploads import INLINE_PART, create_batch, take_part
-from models.recipients import Channel, Format, read
+from models.recipients import Format, read
 from models.status import OUTCOMES, BatchStatus
 from web_app.auth import caller
 from web_app.bodies import (
@@ -45,10 +46,10 @@ def create() -> Response:
     body = json_object()
     only(body, _FIELDS)
     name = text_field(body, "name", default="Batch")
-    payload = _payload(mapping_field(body, "payload", required=True))
+    payload = given_payload(body)
     scheduled_at = time_field(body, "scheduledAt")
     with services().database.transaction() as connection:
-        config = _config(connection, tenant_id, body)
+        config = chosen_config(connection, tenant_id, body)
         batch_id = create_batch(
             connection, config, name=name, payload=payload, scheduled_at=scheduled_at
         )
@@ -159,7 +160,9 @@ def _shortages(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Mapping[str, A
         return {}
 
 
-def _payload(payload: Mapping[str, Any]) -> Mapping[str, Any]:
+def given_payload(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a body's payload when it can be read; `InvalidInputError` else."""
+    payload = mapping_field(body, "payload", required=True)
     if not payload:
         raise InvalidInputError(
             "The payload is empty; give it a text, html or data.", field="payload"
@@ -168,9 +171,10 @@ def _payload(payload: Mapping[str, Any]) -> Mapping[str, Any]:
         return checked_payload(payload)
 
 
-def _config(
+def chosen_config(
     connection: Connection, tenant_id: UUID, body: Mapping[str, Any]
 ) -> Mapping[str, Any]:
+    """Return the config that a body names by `sendConfigId` or `sendConfig`."""
     by_id = body.get("sendConfigId")
     try:
         if by_id is not None:

@@ -7,13 +7,10 @@ from uuid import UUID
 from flask import Blueprint, Response
 from sqlalchemy import Connection
 
-from models.capabilities import capabilities
 from models.content import Content
 from models.errors import ConflictError, InvalidInputError
 from models.message import Templates
-from models.payload import check_carried, content_of
-from models.plan import Plan
-from models.queries.attachments import attachment_sizes
+from models.payload import content_of
 from models.queries.control import (
     cancel_batch,
     locked_batch,
@@ -23,10 +20,10 @@ from models.queries.control import (
 )
 from models.queries.reads import batch_by_id
 from models.status import BatchStatus
-from models.unsubscribe import Unsubscribing
 from web_app.api.batches import shown
 from web_app.auth import caller
 from web_app.bodies import answer, json_object, only, time_field
+from web_app.sealing import sealed
 from web_app.services import services
 
 control = Blueprint("control", __name__, url_prefix="/api/batches/<uuid:batch_id>")
@@ -43,12 +40,8 @@ def send(batch_id: UUID) -> Response:
         batch = locked_batch(connection, tenant_id, batch_id)
         content = Content.of(content_of(batch, batch["config"]))
         _check_sendable(batch, content)
-        _check_carried(connection, batch, content)
-        plan = Plan.seal(
-            batch,
-            batch["config"],
-            largest_chunk=services().largest_chunk,
-            unsubscribing=_unsubscribing(content),
+        plan = sealed(
+            connection, batch, content, largest_chunk=services().largest_chunk
         )
         queue_batch(connection, batch, plan, scheduled_at=scheduled_at)
         return _shown(connection, tenant_id, batch_id, 202)
@@ -101,31 +94,3 @@ def _check_sendable(batch: Mapping[str, Any], content: Content) -> None:
             "correct the templates or upload that column.",
             field="payload",
         )
-
-
-def _check_carried(
-    connection: Connection, batch: Mapping[str, Any], content: Content
-) -> None:
-    """Raise when the provider could not carry it, or a file is missing or too large."""
-    config = batch["config"]
-    check_carried(content, capabilities(config["provider"], config["settings"]))
-    if not content.attachments:
-        return
-    hashes = [one.sha256 for one in content.attachments]
-    sizes = attachment_sizes(connection, batch["tenant_id"], hashes)
-    for one in content.attachments:
-        if one.sha256 not in sizes:
-            raise InvalidInputError(
-                f"The file “{one.filename}” is not here; post it to /api/attachments.",
-                field="payload.attachments",
-            )
-    most = services().max_attachment_bytes
-    if sum(sizes[one] for one in hashes) > most:
-        raise InvalidInputError(
-            f"The files take more than {most:,} bytes together; link to them instead.",
-            field="payload.attachments",
-        )
-
-
-def _unsubscribing(content: Content) -> Unsubscribing | None:
-    return services().unsubscribing() if content.list_unsubscribe else None

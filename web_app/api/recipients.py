@@ -6,10 +6,11 @@ from uuid import UUID
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import UnsupportedMediaType
 
+from models.addresses import Channel
 from models.errors import InvalidInputError
 from models.queries.reads import batch_by_id, recipient_page
 from models.queries.uploads import PartAnswer, stored_answer, take_part
-from models.recipients import Channel, Format, read
+from models.recipients import Format, read
 from models.status import RecipientStatus
 from web_app.auth import caller
 from web_app.bodies import answer, number_argument, whole_body
@@ -19,7 +20,8 @@ recipients = Blueprint(
     "recipients", __name__, url_prefix="/api/batches/<uuid:batch_id>/recipients"
 )
 
-_FORMATS = {
+#: How an upload is written, by its content type.
+FORMATS = {
     "text/csv": Format.CSV,
     "application/x-ndjson": Format.NDJSON,
     "application/json": Format.JSON,
@@ -33,7 +35,7 @@ def upload(batch_id: UUID) -> Response:
     """Take one part, once: the same part again gets the stored answer."""
     tenant_id = caller()
     part = number_argument("part", default=None, least=0, most=_LARGEST_PART)
-    upload_format = _FORMATS.get(request.mimetype)
+    upload_format = FORMATS.get(request.mimetype)
     if upload_format is None:
         raise UnsupportedMediaType
     with whole_body(services().max_upload_bytes) as pieces:

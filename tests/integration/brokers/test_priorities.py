@@ -208,6 +208,7 @@ def test_a_server_that_was_away_is_asked_again(server, classed, seen, work):
     work(classed)
     classed.enqueue(job(1, 1))
     until(lambda: seen == [1])
+    classed.join("default", timeout=10_000)
 
     server.kill()
     server.start()

@@ -17,7 +17,7 @@ from cli.machine import running_machine
 from embedded.state import running_state
 from models import chunk as rules
 from models.database import Database
-from models.jobs import RecordWebhook, SendChunk
+from models.jobs import RecordWebhook, SendChunk, SendMessage
 from models.queries import ledger, publishing
 from tests.factories import claimed, fields_of
 
@@ -35,7 +35,7 @@ def die(urls, shell):
     def wrong(**_):
         raise ValueError("It broke.")
 
-    for job in (RecordWebhook, SendChunk):
+    for job in (RecordWebhook, SendChunk, SendMessage):
         dramatiq.actor(wrong, actor_name=job.actor, queue_name=job.queue, broker=broker)
     worker = dramatiq.Worker(broker, worker_threads=1, worker_timeout=50)
     worker.start()
@@ -143,6 +143,18 @@ def test_a_chunks_letter_is_replayed_by_the_ledger(shell, die, dead_chunk):
     out = shell.run("dead-letters", "replay", str(second))[1]
     assert out == f"{second}: 0 recipients are sent now.\n1 replayed.\n"
     assert shell.run("dead-letters", "list", "--json")[1] == "[]\n"
+
+
+def test_a_single_messages_letter_is_replayed_by_the_ledger(shell, die, dead_chunk):
+    """As that of any chunk."""
+    job, row = dead_chunk
+    (letter,) = die(SendMessage(job.batch_id, job.tenant_id))
+
+    code, out, err = shell.run("dead-letters", "replay", str(letter))
+
+    assert (code, err) == (0, "")
+    assert out == f"{letter}: 2 recipients are sent now.\n1 replayed.\n"
+    assert row()["state"] == "open"
 
 
 def test_a_chunk_that_cannot_be_replayed_stays_a_letter(shell, die, dead_chunk):

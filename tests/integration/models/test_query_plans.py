@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from models.bits import to_bit_string
-from models.queries import fold, ledger, publishing
+from models.queries import fold, ledger, messages, publishing
 from tests.factories import make_config
 
 RECIPIENTS, CHUNK = 200_000, 500
@@ -91,6 +91,7 @@ STATEMENTS = {
         publishing._PAGE,
         {"chunks": 2, "after": -1, "channel": "email", "tenant_id": uuid4()},
     ),
+    "messages": (messages._LEFT, {"own_time_s": 2, "most": 1000}),
     "mark": (publishing._MARK, {"nos": [200, 201], "epochs": [0, 0]}),
     "fold": (fold._FOLD, {"chunks": 100}),
 }  # fmt: skip

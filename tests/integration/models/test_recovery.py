@@ -65,7 +65,7 @@ def test_a_batch_is_stuck_only_when_nothing_moved_and_nothing_is_waited_for(
     def stuck():
         with ledger_database.statement() as connection:
             found = recovery.stuck_batches(connection, after_s=300)
-        return (batch_id, config["tenant_id"]) in found
+        return (batch_id, str(config["tenant_id"])) in found
 
     assert not stuck()
     with ledger_database.statement() as connection:

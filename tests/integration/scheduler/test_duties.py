@@ -10,7 +10,7 @@ from analytics.event_log import EventLog
 from analytics.migrations import migrate
 from brokers import dispatch
 from models.errors import NeighbourUnavailableError
-from models.queries import fold
+from models.queries import fold, messages
 from scheduler.discovery import discover
 from scheduler.event_log import log_events
 from scheduler.recovery import Recovery
@@ -90,6 +90,32 @@ def test_messages_missing_twice_running_are_published_anew(ledger_database, conf
         seen.append([row["epoch"] for row in rows])
 
     assert seen == [[0, 0, 0]] * 3 + [[1, 1, 0]] * 2
+
+
+def test_missing_single_messages_are_published_anew(ledger_database, config):
+    """They have one queue for all tenants, and do not count among a tenant's chunks."""
+    batch_id = make_started(ledger_database, config, recipients=1)
+    message_id = make_started(ledger_database, config, recipients=1)
+    with ledger_database.statement() as connection:
+        connection.exec_driver_sql(
+            f"update batches set priority = true where id = '{message_id}'"
+        )
+    for one in (batch_id, message_id):
+        set_chunk(ledger_database, one, "published_at = now()")
+    stored = {str(config["tenant_id"]): 1, "": 0}
+
+    leader = recovery(ledger_database, stored)
+    for _ in range(2):
+        leader.recover()
+
+    rows = [
+        fields_of(ledger_database, "chunks", one, no=0)
+        for one in (batch_id, message_id)
+    ]
+    assert [row["epoch"] for row in rows] == [0, 1]
+    with ledger_database.statement() as connection:
+        left = messages.unpublished_messages(connection, most=9, own_time_s=0)
+    assert [(job.batch_id, job.epoch) for job in left] == [(str(message_id), 1)]
 
 
 def test_while_nats_is_away_its_tenants_read_why_nothing_moves(ledger_database, config):

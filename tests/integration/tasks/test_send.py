@@ -1,6 +1,7 @@
 """One delivery of one chunk: what is called, written and settled."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import orjson
 import pytest
@@ -235,6 +236,23 @@ def test_a_chunk_is_cut_into_calls(start, deliver, row, sink):
     ]  # fmt: skip
     assert [call.key for call in calls] == [f"{batch_id}:0:{n}" for n in range(1, 6)]
     assert row(batch_id)["sent"] == "1" * 500
+
+
+@pytest.mark.parametrize("max_batch", [1, 10])
+def test_no_more_calls_are_under_way_than_allowed(
+    start, deliver, start_worker, sink, max_batch
+):
+    """`MAX_CONCURRENT_EMAILS`, whichever chunks of a process the calls are of."""
+    two_at_once = start_worker(max_concurrent_emails=2)
+    batch_id = start(recipients=40, chunk=10, maxBatch=max_batch)
+    sink.control(latencyMs=100)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda no: deliver(batch_id, no=no, by=two_at_once), range(4)))
+
+    began = sorted(call.t for call in sink.calls(batch_id))
+    assert len(began) == 40 / max_batch
+    assert all(later - now >= 0.1 for now, later in zip(began, began[2:], strict=False))
 
 
 @pytest.mark.parametrize("burst", [1e6, 10.0])

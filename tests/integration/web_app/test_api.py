@@ -217,7 +217,11 @@ def test_nobody_sees_another_tenants_things(app: Flask, make_caller: Callable, t
     stranger = make_caller()
     batch_id = tenant.make_batch()
     config_id = tenant.get("/api/send-configs").json["sendConfigs"][0]["id"]
-    named = {"<uuid:batch_id>": batch_id, "<uuid:config_id>": config_id}
+    named = {
+        "<uuid:batch_id>": batch_id,
+        "<uuid:config_id>": config_id,
+        "<uuid:message_id>": batch_id,
+    }
     tenant.upload(batch_id, ROWS)
     rules = [rule for rule in app.url_map.iter_rules() if rule.arguments]
 
@@ -232,7 +236,7 @@ def test_nobody_sees_another_tenants_things(app: Flask, make_caller: Callable, t
         for method in rule.methods & {"GET", "POST"}
     }
 
-    assert len(answers) == 9
+    assert len(answers) == 10
     assert set(answers.values()) == {404}
     borrowed = {"sendConfigId": tenant.get("/api/send-configs").json["sendConfigs"][0]}
     body = {"sendConfigId": borrowed["sendConfigId"]["id"], "payload": {"text": "x"}}

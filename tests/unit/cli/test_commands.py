@@ -5,7 +5,8 @@ import pytest
 
 from cli import batchsender, main
 from cli.demo import write_recipients
-from models.recipients import Channel, Format, read
+from models.addresses import Channel
+from models.recipients import Format, read
 
 
 def _commands(group, names=()):

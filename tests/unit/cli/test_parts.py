@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.parts import RecipientFile
+from models.addresses import Channel
 from models.errors import InvalidInputError
-from models.recipients import Channel, Format, read
+from models.recipients import Format, read
 
 _CELLS = st.text(st.sampled_from('a,;"\n\r\té '), max_size=8)
 _ROWS = st.lists(st.lists(_CELLS, min_size=2, max_size=2), min_size=1, max_size=12)

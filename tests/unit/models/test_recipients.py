@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.addresses import Channel
 from models.errors import InvalidInputError
-from models.recipients import BLOCK_ROWS, Channel, Format, read
+from models.recipients import BLOCK_ROWS, Format, read
 
 
 def upload(data: bytes | list[bytes], kind="csv", channel="email"):

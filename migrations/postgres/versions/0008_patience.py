@@ -6,8 +6,8 @@ release before this one still runs on it.
 
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "0008"
+down_revision = "0007"
 
 _UP = """
 alter table chunks add column refusals jsonb default '[]' not null;
