@@ -118,6 +118,10 @@ class RecordWebhook:
         provider: Its name, such as `custom`.
         event: The event's type, such as `delivered`.
         body: The event as the provider sent it, decoded from JSON.
+        event_id: What the provider knows this report by, the same when it is sent
+            again; `""` where it has no name.
+        config_id: Whose own account reported, as text; none for the platform's.
+        received_at: When it was stored, in seconds since the epoch.
     """
 
     actor: ClassVar[str] = "record_webhook"
@@ -126,6 +130,9 @@ class RecordWebhook:
     provider: str
     event: str
     body: Mapping[str, Any]
+    event_id: str = ""
+    config_id: str | None = None
+    received_at: float = 0.0
 
 
 Job = ExpandBatch | SendChunk | SendMessage | RecordWebhook

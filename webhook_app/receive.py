@@ -71,7 +71,13 @@ def custom(module_id: str) -> Response:
     )
     body = _report(raw)
     digest = hashlib.sha256(f"{module_id}\0{report_id}".encode()).hexdigest()
-    job = RecordWebhook(provider="custom", event=body["type"], body=body)
+    job = RecordWebhook(
+        provider="custom",
+        event=body["type"],
+        body=body,
+        event_id=report_id,
+        received_at=time.time(),
+    )
     receiver().publish(job, dedup_id=f"custom:{digest}")
     return Response(status=200)
 
