@@ -4,6 +4,7 @@ A server starts when the first test asks for it and ends with the session.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -13,6 +14,20 @@ from embedded.stack import Stack
 # A busy machine is no defect of what is tested.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+_HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say what stays in one process where several share the tests (`make test`).
+
+    A file's tests share its fixtures. Those that kill servers load the machine by
+    themselves: they follow one another.
+    """
+    for item in items:
+        where = item.path.relative_to(_HERE)
+        group = "chaos" if where.parts[0] == "chaos" else str(where)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
