@@ -35,6 +35,9 @@ _ERRORS: Mapping[int, type[BatchSenderError]] = {
 }
 
 
+_LIMITS = "/api/admin/rate-limits"
+
+
 class Api:
     """One tenant's view of a running BatchSender; connects when first used.
 
@@ -128,6 +131,23 @@ class Api:
         """Yield the tenant's list by address."""
         path = "/api/suppressions"
         return self._pages(path, "suppressions", limit=1000, channel=channel)
+
+    def limits(self) -> list[Json]:
+        """Return what the operator changed of limits, by scope."""
+        found: list[Json] = self._ask("GET", _LIMITS)["overrides"]
+        return found
+
+    def limit(self, scope: str) -> Json:
+        """Return a limit, of a scope such as `tenant/0193…`."""
+        return self._ask("GET", f"{_LIMITS}/{quote(scope)}")
+
+    def set_limit(self, scope: str, limit: Json) -> Json:
+        """Return the limit that holds from now on."""
+        return self._ask("PUT", f"{_LIMITS}/{quote(scope)}", json=limit)
+
+    def reset_limit(self, scope: str) -> None:
+        """Let a limit be its default; `NotFoundError` when it is."""
+        self._answer("DELETE", f"{_LIMITS}/{quote(scope)}")
 
     def send_one(self, message: Json, key: str | None) -> Json:
         """Return the single message that was taken; the same key takes it once."""

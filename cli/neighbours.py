@@ -26,6 +26,14 @@ def servers_of(data_dir: Path) -> Settings:
 
 
 @contextmanager
+def opened_database(data_dir: Path) -> Iterator[Database]:
+    """Give Postgres to a command of the operator's, by one connection."""
+    url = servers_of(data_dir).database_url.get_secret_value()
+    with closing(Database(url, pool_size=1)) as database:
+        yield database
+
+
+@contextmanager
 def opened_broker(settings: Settings) -> Iterator[JetStreamBroker]:
     """Give a broker that knows the application's queues.
 

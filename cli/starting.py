@@ -19,13 +19,8 @@ from embedded.state import running_state
 from embedded.supervisor import Supervisor
 from models.database import Database
 from models.errors import ConflictError
-from models.queries.tenants import (
-    create_api_key,
-    create_tenant,
-    key_digest,
-    tenant_named,
-    tenant_of_key,
-)
+from models.queries.api_keys import SCOPES, create_api_key, valid_key
+from models.queries.tenants import create_tenant, tenant_named
 
 _TENANT = "demo"
 _MIGRATION_TIMEOUT_S = 60.0
@@ -123,10 +118,13 @@ def _credentials(data_dir: Path, database_url: str, url: str) -> Credentials:
     try:
         with database.transaction() as connection:
             api_key = kept.api_key if kept else ""
-            if tenant_of_key(connection, key_digest(api_key)) is None:
+            known = valid_key(connection, api_key)
+            if known is None or not known.scopes.issuperset(SCOPES):
                 tenant_id = tenant_named(connection, _TENANT)
                 tenant_id = tenant_id or create_tenant(connection, _TENANT)
-                api_key = create_api_key(connection, tenant_id, "batchsender up")
+                api_key = create_api_key(
+                    connection, tenant_id, "batchsender up", scopes=SCOPES
+                )
     finally:
         database.close()
     credentials = Credentials(url, api_key)

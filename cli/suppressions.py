@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,10 @@ from rich.table import Table
 
 from cli.api import Api, Json
 from cli.credentials import data_option, find_credentials, json_option
-from cli.neighbours import servers_of
+from cli.neighbours import opened_database
 from cli.parts import Part, RecipientFile
 from cli.report import show_invalid
 from models.addresses import Channel
-from models.database import Database
 from models.queries import suppressions as lists
 from models.queries.suppressions import SuppressionList
 from models.queries.uploads import ERRORS_SHOWN
@@ -89,18 +88,24 @@ def import_(
 
 
 @suppressions.command()
-@click.argument("address")
+@click.argument("addresses", nargs=-1, required=True)
 @_channel_option
 @_global_option
 @data_option
-def remove(address: str, *, channel: str, everybody: bool, data_dir: Path) -> None:
-    """Take an address off the list."""
+def remove(
+    addresses: tuple[str, ...], *, channel: str, everybody: bool, data_dir: Path
+) -> None:
+    """Take addresses off the list, up to the first that is not on it."""
     if everybody:
-        with _opened(data_dir) as database, database.statement() as connection:
-            lists.remove_from_list(connection, SuppressionList(None, channel), address)
+        which = SuppressionList(None, channel)
+        with opened_database(data_dir) as database, database.statement() as connection:
+            for address in addresses:
+                lists.remove_from_list(connection, which, address)
     else:
-        Api(find_credentials(data_dir)).unsuppress(channel, address)
-    click.echo("It is off the list.")
+        api = Api(find_credentials(data_dir))
+        for address in addresses:
+            api.unsuppress(channel, address)
+    click.echo(f"{len(addresses)} off the list.")
 
 
 @suppressions.command("list")
@@ -129,7 +134,7 @@ def _own_rows(channel: str, data_dir: Path) -> Iterator[Json]:
 
 def _global_rows(channel: str, data_dir: Path) -> Iterator[Json]:
     which, after = SuppressionList(None, channel), ""
-    with _opened(data_dir) as database:
+    with opened_database(data_dir) as database:
         while True:
             with database.statement() as connection:
                 page = lists.list_page(connection, which, after=after, limit=_PAGE)
@@ -179,7 +184,7 @@ def _to_own(
 def _to_everybody(
     channel: str, upload_format: Format, data_dir: Path
 ) -> Iterator[Callable[[Part], Json]]:
-    with _opened(data_dir) as database:
+    with opened_database(data_dir) as database:
 
         def taking(part: Part) -> Json:
             blocks = read(
@@ -190,14 +195,6 @@ def _to_everybody(
                 return lists.import_to_list(connection, which, blocks).as_json()
 
         yield taking
-
-
-@contextmanager
-def _opened(data_dir: Path) -> Iterator[Database]:
-    settings = servers_of(data_dir)
-    url = settings.database_url.get_secret_value()
-    with closing(Database(url, pool_size=1)) as database:
-        yield database
 
 
 def _tell(done: Json) -> None:

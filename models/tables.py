@@ -80,7 +80,8 @@ tenants = Table(
     _created_at(),
 )
 
-#: Only a key's SHA-256 is kept; `prefix` is what its owner may see of it.
+#: Only a key's SHA-256 is kept; `prefix` is what its owner may see of it, and
+#: `scopes` are those of `models.queries.api_keys`.
 api_keys = Table(
     "api_keys",
     metadata,
@@ -91,6 +92,11 @@ api_keys = Table(
     Column("digest", LargeBinary, nullable=False, unique=True),
     _created_at(),
     _time("revoked_at"),
+    Column("scopes", ARRAY(Text), nullable=False, server_default="{read,send}"),
+    _time("expires_at"),
+    CheckConstraint(
+        "cardinality(scopes) > 0 and scopes <@ '{read,send,admin}'", name="scopes"
+    ),
 )
 
 #: `credentials` is a PyNaCl SecretBox, none where `mode` is managed; `held_reason`

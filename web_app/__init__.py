@@ -10,10 +10,12 @@ from models.unsubscribe import Unsubscribing
 from settings import Settings, load
 from web_app import probes, problems
 from web_app.api import (
+    api_keys,
     attachments,
     batches,
     control,
     messages,
+    rate_limits,
     recipients,
     send_configs,
     stats,
@@ -34,6 +36,8 @@ _RESOURCES = (
     stats.stats,
     messages.messages,
     suppressions.suppressions,
+    api_keys.api_keys,
+    rate_limits.rate_limits,
 )
 
 
@@ -68,6 +72,7 @@ def create_app(
             publish_timeout_s=_PUBLISH_TIMEOUT_S,
             email_shards=settings.email_shards,
         ),
+        system_rate_per_s=settings.system_rate_per_s,
         max_attachment_bytes=settings.max_attachment_bytes,
         managed=settings.managed_settings(),
         unsubscribing=partial(

@@ -28,6 +28,8 @@ _STATUS: dict[type[BatchSenderError], HTTPStatus] = {
 _SENTENCES = {
     400: "The request could not be read; see the API's documentation.",
     401: "Send your API key in the header 'Authorization: Bearer bs_…'.",
+    403: "Your API key lacks the scope: read looks, send changes, admin is the "
+    "operator's.",
     404: "There is nothing at this address; see the API's documentation.",
     405: "This address does not take that method; see the API's documentation.",
     413: "The body is too large; send the recipients in smaller parts.",

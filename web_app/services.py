@@ -47,6 +47,7 @@ class Services:
             that its configs cannot choose.
         unsubscribing: How links to unsubscribe by are made; raises
             `InvalidInputError` where the server has no key for them.
+        system_rate_per_s: What all tenants together may send by default.
         max_attachment_bytes: What the files of one message may take together.
         largest_chunk: Recipients in the largest chunk that a batch is cut into.
         max_upload_bytes: The largest body of an upload.
@@ -61,6 +62,7 @@ class Services:
     largest_chunk: int
     max_upload_bytes: int
     broker: JetStreamBroker
+    system_rate_per_s: float
     max_attachment_bytes: int
     managed: Mapping[str, Mapping[str, str]]
     unsubscribing: Callable[[], Unsubscribing]

@@ -1,21 +1,24 @@
 """Overrides of limits, and the limits that apply with them.
 
 Workers read all overrides every two seconds, so a change holds within seconds and
-without a restart. Who changed what is not written down here.
+without a restart.
 """
 
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, delete, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from models.capabilities import capabilities
+from models.capabilities import CREDENTIALS, capabilities
 from models.errors import InvalidInputError, NotFoundError
-from models.levels import Level, Sending, levels
+from models.levels import MANAGED_PER_S, Level, Sending, levels
 from models.limit import Limit
 from models.tables import rate_limit_overrides as table
 
 _CONFIG = text("select * from send_configs where id = :config_id")
+_TENANT = text("select 1 from tenants where id = :tenant_id")
 
 #: What a scope begins with; `system` stands alone.
 _LEVELS = ("provider:", "tenant:", "config:", "requests:config:", "requests:provider:")
@@ -25,6 +28,12 @@ def overrides(connection: Connection) -> dict[str, Limit]:
     """Return all overridden limits by scope, such as `tenant:0193…`."""
     found = connection.execute(select(table.c.scope, table.c.per_s, table.c.burst))
     return {row.scope: Limit.of(row.per_s, row.burst) for row in found}
+
+
+def override_rows(connection: Connection) -> list[dict[str, Any]]:
+    """Return all overrides by scope, with their reasons."""
+    found = connection.execute(select(table).order_by(table.c.scope))
+    return [dict(row) for row in found.mappings()]
 
 
 def set_override(
@@ -86,3 +95,66 @@ def effective_limits(
         limit=Limit(row["rate_per_s"], row["rate_burst"]),
     )
     return levels(sending, overrides(connection), system_per_s=system_per_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """One level's limit as it is now, whoever sends.
+
+    Attributes:
+        per_s: Tokens a second; none where nothing limits.
+        burst: Tokens that can be saved up; none where each config's calls decide it.
+        source: Where it comes from: `override`, `config`, `default`, or `none`.
+    """
+
+    per_s: float | None
+    burst: float | None
+    source: str
+
+
+def limit_of(
+    connection: Connection, level: str, of: str, *, system_per_s: float
+) -> Effective:
+    """Return one level's limit and where it comes from.
+
+    Args:
+        connection: To read by.
+        level: `system`, `provider`, `tenant` or `config`.
+        of: Whose: the provider's name, or the tenant's or config's id; `""` for the
+            system.
+        system_per_s: The system's limit by default.
+
+    Raises:
+        NotFoundError: There is no such level, provider, tenant or config.
+    """
+    usual = _usual(connection, level, of, system_per_s=system_per_s)
+    replaced = overrides(connection).get(f"{level}:{of}" if of else level)
+    if replaced is None:
+        return usual
+    return Effective(replaced.per_s, replaced.burst, "override")
+
+
+def _usual(
+    connection: Connection, level: str, of: str, *, system_per_s: float
+) -> Effective:
+    """Return a level's limit without an override."""
+    if level == "system" and not of:
+        limit = Limit.of(system_per_s)
+        return Effective(limit.per_s, limit.burst, "default")
+    if level == "provider" and of in CREDENTIALS:
+        return Effective(MANAGED_PER_S, None, "default")
+    if level == "tenant" and connection.scalar(_TENANT, {"tenant_id": _id(of)}):
+        return Effective(None, None, "none")
+    row = None
+    if level == "config":
+        row = connection.execute(_CONFIG, {"config_id": _id(of)}).mappings().first()
+    if row is None:
+        raise NotFoundError(f"There is no {level} {of}".rstrip() + ".")
+    return Effective(row["rate_per_s"], row["rate_burst"], "config")
+
+
+def _id(of: str) -> UUID:
+    try:
+        return UUID(of)
+    except ValueError as error:
+        raise NotFoundError(f"There is nothing with the id {of!r}.") from error

@@ -1,20 +1,18 @@
-"""Tenants, the keys they call with and the configs they send by."""
+"""Tenants and the configs they send by."""
 
-import hashlib
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, select
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from models.errors import ConflictError, NotFoundError
 from models.limit import Limit
 from models.patience import PATIENCE, Patience
 from models.plan import Mode, Policy
-from models.tables import api_keys, send_configs, tenants
+from models.tables import send_configs, tenants
 
 #: What a tenant may see of a config: everything but its credentials.
 _SHOWN = tuple(c for c in send_configs.columns if c.name != "credentials")
@@ -68,49 +66,10 @@ def tenant_named(connection: Connection, name: str) -> UUID | None:
     return found.scalar()
 
 
-def create_api_key(connection: Connection, tenant_id: UUID, name: str) -> str:
-    """Return a new key `bs_<prefix>_<secret>`, which can never be read again.
-
-    Only its SHA-256 is kept: the secret has 256 random bits, so that a slow hash
-    would protect nothing more.
-    """
-    prefix = secrets.token_hex(4)
-    key = f"bs_{prefix}_{secrets.token_hex(32)}"
-    connection.execute(
-        insert(api_keys).values(
-            tenant_id=tenant_id, name=name, prefix=prefix, digest=key_digest(key)
-        )
-    )
-    return key
-
-
-def revoke_api_key(connection: Connection, tenant_id: UUID, prefix: str) -> bool:
-    """Make the tenant's key of that prefix useless; tell whether one was in use."""
-    done = connection.execute(
-        update(api_keys)
-        .where(
-            api_keys.c.tenant_id == tenant_id,
-            api_keys.c.prefix == prefix,
-            api_keys.c.revoked_at.is_(None),
-        )
-        .values(revoked_at=func.now())
-    )
-    return done.rowcount > 0
-
-
-def key_digest(key: str) -> bytes:
-    """Return what is kept of an API key."""
-    return hashlib.sha256(key.encode()).digest()
-
-
-def tenant_of_key(connection: Connection, digest: bytes) -> UUID | None:
-    """Return whose key it is; none when it is unknown or revoked."""
-    found = connection.execute(
-        select(api_keys.c.tenant_id).where(
-            api_keys.c.digest == digest, api_keys.c.revoked_at.is_(None)
-        )
-    )
-    return found.scalar()
+def all_tenants(connection: Connection) -> list[dict[str, Any]]:
+    """Return all tenants by name."""
+    found = connection.execute(select(tenants).order_by(tenants.c.name))
+    return [dict(row) for row in found.mappings()]
 
 
 def create_config(

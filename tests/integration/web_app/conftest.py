@@ -12,7 +12,8 @@ from pydantic import SecretStr
 from werkzeug.test import TestResponse
 
 from models.database import Database
-from models.queries.tenants import create_api_key, create_tenant
+from models.queries.api_keys import create_api_key
+from models.queries.tenants import create_tenant
 from settings import Settings
 from web_app import create_app
 
