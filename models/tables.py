@@ -99,6 +99,25 @@ api_keys = Table(
     ),
 )
 
+#: Requests by the key that their callers gave them; `status` and `answer` are there
+#: once the request was done.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("tenant_id", Uuid, ForeignKey("tenants.id"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column(
+        "started_at",
+        DateTime(timezone=True),
+        nullable=False,
+        server_default=func.now(),
+        index=True,
+    ),
+    Column("status", Integer),
+    Column("answer", LargeBinary),
+)
+
 #: `credentials` is a PyNaCl SecretBox, none where `mode` is managed; `held_reason`
 #: stops all sending by a config, until `held_until` where it has one; `revision`
 #: grows with each change of the account.

@@ -16,6 +16,7 @@ from hot_state.outcomes import Outcomes
 from models.database import Database
 from models.errors import InvalidInputError, NeighbourUnavailableError
 from models.jobs import SendChunk, SendMessage
+from models.queries import idempotency
 from models.timing import Timing
 from scheduler import discovery, event_log, messages, sync
 from scheduler.leader import Leader
@@ -28,6 +29,7 @@ log = logging.getLogger("batchsender.scheduler")
 
 #: The duty that sync wakes when a batch is finished.
 EVENT_LOG = "event log"
+_HOUR_S = 3600.0
 
 
 def main() -> int:
@@ -80,6 +82,7 @@ def duties(settings: Settings, outcomes: Outcomes) -> list[Duty]:
             partial(messages.publish_messages, database, broker),
         ),
         Duty("recovery", settings.recovery_interval_s, recovery.recover),
+        Duty("housekeeping", _HOUR_S, partial(_tidied, database)),
     ]
     if settings.postgres_sync_enabled:
         every_s = settings.postgres_sync_interval_ms / 1000
@@ -90,6 +93,11 @@ def duties(settings: Settings, outcomes: Outcomes) -> list[Duty]:
             Duty(EVENT_LOG, every_s, partial(event_log.log_events, database, events)),
         ]
     return chosen
+
+
+def _tidied(database: Database) -> None:
+    with database.statement() as connection:
+        idempotency.forget_old_keys(connection)
 
 
 def _broker(settings: Settings) -> JetStreamBroker:

@@ -8,7 +8,7 @@ from brokers import dispatch
 from models.database import Database
 from models.unsubscribe import Unsubscribing
 from settings import Settings, load
-from web_app import probes, problems
+from web_app import idempotency, probes, problems
 from web_app.api import (
     api_keys,
     attachments,
@@ -82,6 +82,7 @@ def create_app(
         ),
     )
     problems.register(app)
+    idempotency.register(app)
     for resource in _RESOURCES:
         app.register_blueprint(resource)
     return app

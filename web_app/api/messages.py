@@ -9,7 +9,7 @@ from uuid import UUID, uuid4, uuid5
 
 import orjson
 from dramatiq.errors import BrokerError
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from brokers import MessageTooLarge, dispatch
 from models.addresses import Channel
@@ -23,6 +23,7 @@ from models.recipients import Block, Format, read
 from web_app.api.batches import chosen_config, given_payload
 from web_app.auth import caller
 from web_app.bodies import answer, json_object, mapping_field, only
+from web_app.idempotency import given_key
 from web_app.sealing import sealed
 from web_app.services import services
 
@@ -31,7 +32,6 @@ messages = Blueprint("messages", __name__, url_prefix="/api/messages")
 log = logging.getLogger("batchsender.messages")
 
 _FIELDS = frozenset({"sendConfigId", "sendConfig", "to", "variables", "payload"})
-_LONGEST_KEY = 200
 
 
 @messages.post("")
@@ -98,15 +98,8 @@ def show(message_id: UUID) -> Response:
 
 def _id(tenant_id: UUID) -> UUID:
     """Return the message's id: a new one, or that of the caller's key."""
-    key = request.headers.get("Idempotency-Key")
-    if key is None:
-        return uuid4()
-    if not 0 < len(key) <= _LONGEST_KEY:
-        raise InvalidInputError(
-            f"The Idempotency-Key must have 1 to {_LONGEST_KEY} characters.",
-            field="Idempotency-Key",
-        )
-    return uuid5(tenant_id, key)
+    key = given_key()
+    return uuid4() if key is None else uuid5(tenant_id, key)
 
 
 def _person(body: Mapping[str, Any], channel: Channel, content: Content) -> Block:
