@@ -42,6 +42,8 @@ class Settings(BaseSettings):
     ses_webhook_secret: SecretStr = SecretStr("")
     telnyx_public_key: str = ""
     custom_webhook_secret: SecretStr = SecretStr("")
+    webhook_secrets_key: SecretStr = SecretStr("")
+    trusted_proxies: str = ""
     resend_api_key: SecretStr = SecretStr("")
     aws_access_key_id: str = ""
     aws_secret_access_key: SecretStr = SecretStr("")
@@ -129,6 +131,15 @@ class Settings(BaseSettings):
         """Return what a managed config cannot choose, by provider."""
         fixed = {"ses": {"region": self.aws_region}}
         return {name: fixed.get(name, {}) for name in self.managed_credentials()}
+
+    def webhook_secrets(self) -> dict[str, str]:
+        """Return by what the platform's own accounts sign, by provider."""
+        return {
+            "resend": self.resend_webhook_secret.get_secret_value(),
+            "ses": self.ses_webhook_secret.get_secret_value(),
+            "telnyx": self.telnyx_public_key,
+            "custom": self.custom_webhook_secret.get_secret_value(),
+        }
 
     def nats_options(self) -> dict[str, Any]:
         """Return what a broker must know of the servers beside their URLs."""

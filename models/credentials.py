@@ -19,31 +19,40 @@ from nacl.secret import SecretBox
 from models.errors import InvalidInputError
 
 
-def seal(credentials: Mapping[str, Any], keys: str) -> bytes:
+def seal(
+    credentials: Mapping[str, Any], keys: str, *, setting: str = "CREDENTIALS_KEY"
+) -> bytes:
     """Return the credentials as `send_configs.credentials` keeps them.
+
+    Args:
+        credentials: Whatever is secret.
+        keys: The value of a setting.
+        setting: Its name, for errors.
 
     Raises `InvalidInputError` when a key is missing or malformed.
     """
-    return bytes(_boxes(keys)[0].encrypt(orjson.dumps(credentials)))
+    return bytes(_boxes(keys, setting)[0].encrypt(orjson.dumps(credentials)))
 
 
-def unseal(sealed: bytes | None, keys: str) -> dict[str, Any]:
+def unseal(
+    sealed: bytes | None, keys: str, *, setting: str = "CREDENTIALS_KEY"
+) -> dict[str, Any]:
     """Return the credentials that `seal` hid; none is the empty mapping.
 
     Raises `InvalidInputError` when a key is missing or malformed, or none fits.
     """
     if sealed is None:
         return {}
-    for box in _boxes(keys):
+    for box in _boxes(keys, setting):
         try:
             credentials: dict[str, Any] = orjson.loads(box.decrypt(bytes(sealed)))
         except CryptoError:
             continue
         return credentials
     raise InvalidInputError(
-        "The credentials were stored under another CREDENTIALS_KEY; put that one "
+        f"The credentials were stored under another {setting}; put that one "
         "behind the present one, or enter the credentials again.",
-        field="CREDENTIALS_KEY",
+        field=setting,
     )
 
 
@@ -71,19 +80,19 @@ def fingerprint(credentials: Mapping[str, Any]) -> str:
     return hashlib.sha256(plain).hexdigest()[:8]
 
 
-def _boxes(keys: str) -> list[SecretBox]:
-    return [_box(key.strip()) for key in keys.split(",")]
+def _boxes(keys: str, setting: str = "CREDENTIALS_KEY") -> list[SecretBox]:
+    return [_box(key.strip(), setting) for key in keys.split(",")]
 
 
-def _box(key: str) -> SecretBox:
+def _box(key: str, setting: str) -> SecretBox:
     try:
         raw = base64.b64decode(key, validate=True)
     except (binascii.Error, ValueError):
         raw = b""
     if len(raw) != SecretBox.KEY_SIZE:
         raise InvalidInputError(
-            "Credentials cannot be stored or read: the server's CREDENTIALS_KEY must "
+            f"Credentials cannot be stored or read: the server's {setting} must "
             "be set to 32 random bytes in base64, or to several such keys by commas.",
-            field="CREDENTIALS_KEY",
+            field=setting,
         )
     return SecretBox(raw)

@@ -7,21 +7,33 @@ answered with 503. Nothing is skipped: without a secret no report is believed.
 import hashlib
 import logging
 import time
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+from uuid import UUID
 
 import orjson
-from flask import Blueprint, Flask, Response, current_app, request
+from flask import Blueprint, Flask, Response, abort, current_app, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from models.errors import InvalidInputError, NeighbourUnavailableError
+from models.errors import (
+    BatchSenderError,
+    InvalidInputError,
+    NeighbourUnavailableError,
+    NotFoundError,
+)
 from models.jobs import RecordWebhook
-from providers.signatures import SignatureError, verify_standard_webhook
+from providers.signatures import SignatureError
+from webhook_app.accounts import Accounts
+from webhook_app.budget import Budget, Network, TooManyBadReportsError, source_of
+from webhook_app.reports import Given, Reader
 
 #: The largest report; providers keep to far less.
 MAX_BODY_BYTES = 256 * 1024
 #: When a provider may come back after a report could not be stored, in seconds.
 RETRY_AFTER_S = 10
+_NOTHING = "There is nothing here that takes this request."
+_AGAIN = "The report could not be stored; send it again."
 
 webhooks = Blueprint("webhooks", __name__, url_prefix="/webhooks")
 
@@ -44,13 +56,19 @@ class Receiver:
 
     Attributes:
         publish: Stores a job durably.
-        custom_secret: The `whsec_…` secret of custom providers, or `""`.
+        accounts: By what secrets reports are believed.
+        readers: How each provider's reports are proven and read.
+        budget: Who sent too many bad ones.
+        proxies: Whose word about a request's sender is believed.
     """
 
     NAME: ClassVar[str] = "receiver"
 
     publish: Publish
-    custom_secret: str
+    accounts: Accounts
+    readers: Mapping[str, Reader]
+    budget: Budget = field(default_factory=Budget)
+    proxies: Sequence[Network] = ()
 
 
 def receiver() -> Receiver:
@@ -61,36 +79,90 @@ def receiver() -> Receiver:
 
 @webhooks.post("/custom/<module_id>")
 def custom(module_id: str) -> Response:
-    """Take a report of a custom provider, signed as Standard Webhooks says.
+    """Take a report of a custom endpoint: of a tenant's config, or the platform's."""
+    return _taken("custom", module_id)
 
-    The id in the header names the report: sent again, it is stored once.
-    """
-    raw = _body()
-    report_id = verify_standard_webhook(
-        raw, request.headers, secret=receiver().custom_secret, now_s=time.time()
-    )
-    body = _report(raw)
-    digest = hashlib.sha256(f"{module_id}\0{report_id}".encode()).hexdigest()
-    job = RecordWebhook(
-        provider="custom",
-        event=body["type"],
-        body=body,
-        event_id=report_id,
-        received_at=time.time(),
-    )
-    receiver().publish(job, dedup_id=f"custom:{digest}")
-    return Response(status=200)
+
+@webhooks.post("/<any(resend, ses, telnyx):provider>")
+def platform(provider: str) -> Response:
+    """Take a report about what the platform's own account has sent."""
+    return _taken(provider)
+
+
+@webhooks.post("/<any(resend, ses, telnyx):provider>/<uuid:config_id>")
+def tenant(provider: str, config_id: UUID) -> Response:
+    """Take a report about what a tenant's own account has sent."""
+    return _taken(provider, str(config_id))
 
 
 def register_errors(app: Flask) -> None:
     """Make the application answer errors without a word about itself."""
     app.register_error_handler(SignatureError, _unbelieved)
     app.register_error_handler(InvalidInputError, _unreadable)
+    app.register_error_handler(NotFoundError, _unknown)
+    app.register_error_handler(TooManyBadReportsError, _too_many)
     app.register_error_handler(NeighbourUnavailableError, _not_stored)
     app.register_error_handler(Exception, _unexpected)
 
 
+def _taken(provider: str, name: str = "") -> Response:
+    """Prove the report and store it; who sent a bad one has one less to send."""
+    work = receiver()
+    source = source_of(request.environ, work.proxies)
+    work.budget.check(source)
+    try:
+        _take(work, source, provider, name)
+    except (SignatureError, InvalidInputError, NotFoundError, HTTPException):
+        work.budget.take(source)
+        raise
+    return Response(status=200)
+
+
+def _take(work: Receiver, source: str, provider: str, name: str) -> None:
+    config_id, secrets = _account(work.accounts, provider, name)
+    given = Given(
+        raw=_body(),
+        headers=request.headers,
+        secrets=secrets,
+        now_s=time.time(),
+        is_suspect=work.budget.is_suspect(source),
+    )
+    report = work.readers[provider](given)
+    work.budget.trust(source)
+    if report is None:
+        return
+    # The id in the report names it: sent again, it is stored once.
+    known_by = f"{name}\0{report.event_id}".encode()
+    job = RecordWebhook(
+        provider=provider,
+        event=report.event,
+        body=report.body,
+        event_id=report.event_id,
+        config_id=config_id,
+        received_at=given.now_s,
+    )
+    work.publish(job, dedup_id=f"{provider}:{hashlib.sha256(known_by).hexdigest()}")
+
+
+def _account(accounts: Accounts, provider: str, name: str) -> tuple[str | None, str]:
+    """Return whose account it is, none for the platform's, and its secrets."""
+    if not name:
+        return None, accounts.of_platform(provider)
+    if provider != "custom":
+        return name, accounts.of_config(provider, name)
+    try:
+        config_id = str(UUID(name))
+        return config_id, accounts.of_config(provider, config_id)
+    except (ValueError, NotFoundError):
+        # The name of an endpoint that the platform's secret is for.
+        return None, accounts.of_platform(provider)
+
+
 def _body() -> bytes:
+    """Return the body's bytes; what is compressed is not unpacked, but refused."""
+    encoding = request.headers.get("Content-Encoding", "identity")
+    if encoding.lower() != "identity":
+        abort(415)
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise RequestEntityTooLarge
     raw = request.stream.read(MAX_BODY_BYTES + 1)
@@ -99,24 +171,13 @@ def _body() -> bytes:
     return raw
 
 
-def _report(raw: bytes) -> dict[str, Any]:
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise InvalidInputError("The report is not JSON.") from error
-    if not isinstance(body, dict):
-        raise InvalidInputError("The report must be a JSON object.")
-    event = body.get("type")
-    if not isinstance(event, str) or not 0 < len(event) <= 100:
-        raise InvalidInputError(
-            "The report must name its 'type' in 1 to 100 characters.", field="type"
-        )
-    return body
-
-
-def _problem(status: int, detail: str) -> Response:
+def _problem(status: int, detail: str, retry_after_s: int = 0) -> Response:
     body = {"type": "about:blank", "status": status, "detail": detail}
-    return Response(orjson.dumps(body), status, content_type="application/problem+json")
+    kind = "application/problem+json"
+    answer = Response(orjson.dumps(body), status, content_type=kind)
+    if retry_after_s:
+        answer.headers["Retry-After"] = str(retry_after_s)
+    return answer
 
 
 def _unbelieved(error: SignatureError) -> Response:
@@ -129,19 +190,24 @@ def _unreadable(error: InvalidInputError) -> Response:
     return _problem(400, str(error))
 
 
-def _not_stored(error: NeighbourUnavailableError) -> Response:
+def _unknown(_: NotFoundError) -> Response:
+    return _problem(404, _NOTHING)
+
+
+def _too_many(error: TooManyBadReportsError) -> Response:
+    return _problem(429, "Too many reports proved nothing; slow down.", error.wait_s)
+
+
+def _not_stored(error: BatchSenderError) -> Response:
     _log.warning("A report was not stored: %s", error)
-    answer = _problem(503, "The report could not be stored; send it again.")
-    answer.headers["Retry-After"] = str(RETRY_AFTER_S)
-    return answer
+    return _problem(503, _AGAIN, RETRY_AFTER_S)
 
 
 def _unexpected(error: Exception) -> Response:
-    if isinstance(error, HTTPException):
-        status = error.code or 500
-        return _problem(status, "There is nothing here that takes this request.")
+    status = (error.code or 503) if isinstance(error, HTTPException) else 503
+    if 300 <= status < 500:
+        # There is nowhere to redirect to.
+        return _problem(404 if status < 400 else status, _NOTHING)
     # Its text may hold a recipient's address. A provider comes back after a 503.
     _log.error("Unexpected %s; the report was not stored", type(error).__name__)
-    answer = _problem(503, "The report could not be stored; send it again.")
-    answer.headers["Retry-After"] = str(RETRY_AFTER_S)
-    return answer
+    return _problem(503, _AGAIN, RETRY_AFTER_S)
