@@ -9,7 +9,7 @@ from models.errors import NeighbourUnavailableError
 from models.webhook_secrets import BUCKET
 from providers.sns import Fetch, Sns
 from settings import Settings, load
-from webhook_app import probes, receive
+from webhook_app import probes
 from webhook_app.accounts import Accounts, LookUp
 from webhook_app.budget import networks
 from webhook_app.publishing import Publisher, stored_by
@@ -40,8 +40,7 @@ def create_app(
         settings.nats_url, publish_timeout_s=_PATIENCE_S, **settings.nats_options()
     )
     app = Flask(__name__, static_folder=None)
-    app.url_map.merge_slashes = False
-    app.extensions[Receiver.NAME] = Receiver(
+    receiver = Receiver(
         publish=publish or Publisher(stored_by(broker)),
         accounts=Accounts(
             settings.webhook_secrets(),
@@ -52,8 +51,8 @@ def create_app(
         proxies=networks(settings.trusted_proxies),
     )
     app.register_blueprint(probes.probes)
-    app.register_blueprint(receive.webhooks)
-    receive.register_errors(app)
+    # Reports do not pass through Flask, whatever else does.
+    app.wsgi_app = receiver.in_front_of(app.wsgi_app)  # type: ignore[assignment,method-assign]  # as Flask's own pages do it
     return app
 
 

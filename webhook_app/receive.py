@@ -2,22 +2,23 @@
 
 A provider sends a report again until it gets its 200, so whatever cannot be stored is
 answered with 503. Nothing is skipped: without a secret no report is believed.
+
+This is plain WSGI in front of Flask, which would cost three times as much as all that
+is done here for a report. See ADR 0042.
 """
 
 import hashlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from http import HTTPStatus
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 import orjson
-from flask import Blueprint, Flask, Response, abort, current_app, request
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from models.errors import (
-    BatchSenderError,
     InvalidInputError,
     NeighbourUnavailableError,
     NotFoundError,
@@ -27,17 +28,16 @@ from providers.signatures import SignatureError
 from webhook_app.accounts import Accounts
 from webhook_app.budget import Budget, Network, TooManyBadReportsError, source_of
 from webhook_app.reports import Given, Reader
+from webhook_app.requests import Headers, Refused, body_of
 
-#: The largest report; providers keep to far less.
-MAX_BODY_BYTES = 256 * 1024
+#: What the paths of reports begin with.
+PREFIX = "/webhooks/"
 #: When a provider may come back after a report could not be stored, in seconds.
 RETRY_AFTER_S = 10
-_NOTHING = "There is nothing here that takes this request."
-_AGAIN = "The report could not be stored; send it again."
-
-webhooks = Blueprint("webhooks", __name__, url_prefix="/webhooks")
 
 _log = logging.getLogger(__name__)
+
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class Publish(Protocol):
@@ -50,9 +50,23 @@ class Publish(Protocol):
         """
 
 
+class Problem(NamedTuple):
+    """An answer that is no 200.
+
+    Attributes:
+        status: 4xx or 503.
+        detail: What its reader may know.
+        retry_after_s: When to come again; 0 says nothing of it.
+    """
+
+    status: int
+    detail: str
+    retry_after_s: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """What the views of one application work with.
+    """Takes reports; any number of threads.
 
     Attributes:
         publish: Stores a job durably.
@@ -62,152 +76,151 @@ class Receiver:
         proxies: Whose word about a request's sender is believed.
     """
 
-    NAME: ClassVar[str] = "receiver"
-
     publish: Publish
     accounts: Accounts
     readers: Mapping[str, Reader]
     budget: Budget = field(default_factory=Budget)
     proxies: Sequence[Network] = ()
 
+    def in_front_of(self, application: Application) -> Application:
+        """Return an application that takes reports, and leaves the rest to another."""
 
-def receiver() -> Receiver:
-    """Return what the application that answers this request works with."""
-    found: Receiver = current_app.extensions[Receiver.NAME]
-    return found
+        def answer(
+            environ: dict[str, Any], start_response: Callable[..., Any]
+        ) -> Iterable[bytes]:
+            if not environ.get("PATH_INFO", "").startswith(PREFIX):
+                return application(environ, start_response)
+            problem = self._answer(environ)
+            if problem is None:
+                start_response("200 OK", [("Content-Length", "0")])
+                return []
+            return _told(problem, start_response)
 
+        return answer
 
-@webhooks.post("/custom/<module_id>")
-def custom(module_id: str) -> Response:
-    """Take a report of a custom endpoint: of a tenant's config, or the platform's."""
-    return _taken("custom", module_id)
+    def _answer(self, environ: Mapping[str, Any]) -> Problem | None:
+        """Take one report; return what is wrong with it, or none when it is stored."""
+        try:
+            self._taken(environ)
+        # The outermost loop of a request: whatever happens, the provider comes back.
+        except Exception as error:  # noqa: BLE001 - as the line above says
+            return _problem(error)
+        return None
 
+    def _taken(self, environ: Mapping[str, Any]) -> None:
+        """Prove the report and store it; who sent a bad one has one less to send."""
+        provider, name = _target(environ)
+        source = source_of(environ, self.proxies)
+        self.budget.check(source)
+        try:
+            self._take(environ, source, provider, name)
+        except (SignatureError, InvalidInputError, NotFoundError, Refused):
+            self.budget.take(source)
+            raise
 
-@webhooks.post("/<any(resend, ses, telnyx):provider>")
-def platform(provider: str) -> Response:
-    """Take a report about what the platform's own account has sent."""
-    return _taken(provider)
+    def _take(
+        self, environ: Mapping[str, Any], source: str, provider: str, name: str
+    ) -> None:
+        config_id, secrets = self._account(provider, name)
+        given = Given(
+            raw=body_of(environ),
+            headers=Headers(environ),
+            secrets=secrets,
+            now_s=time.time(),
+            is_suspect=self.budget.is_suspect(source),
+        )
+        report = self.readers[provider](given)
+        self.budget.trust(source)
+        if report is None:
+            return
+        # The id in the report names it: sent again, it is stored once.
+        known_by = hashlib.sha256(f"{name}\0{report.event_id}".encode())
+        job = RecordWebhook(
+            provider=provider,
+            event=report.event,
+            body=report.body,
+            event_id=report.event_id,
+            config_id=config_id,
+            received_at=given.now_s,
+        )
+        self.publish(job, dedup_id=f"{provider}:{known_by.hexdigest()}")
 
-
-@webhooks.post("/<any(resend, ses, telnyx):provider>/<uuid:config_id>")
-def tenant(provider: str, config_id: UUID) -> Response:
-    """Take a report about what a tenant's own account has sent."""
-    return _taken(provider, str(config_id))
-
-
-def register_errors(app: Flask) -> None:
-    """Make the application answer errors without a word about itself."""
-    app.register_error_handler(SignatureError, _unbelieved)
-    app.register_error_handler(InvalidInputError, _unreadable)
-    app.register_error_handler(NotFoundError, _unknown)
-    app.register_error_handler(TooManyBadReportsError, _too_many)
-    app.register_error_handler(NeighbourUnavailableError, _not_stored)
-    app.register_error_handler(Exception, _unexpected)
-
-
-def _taken(provider: str, name: str = "") -> Response:
-    """Prove the report and store it; who sent a bad one has one less to send."""
-    work = receiver()
-    source = source_of(request.environ, work.proxies)
-    work.budget.check(source)
-    try:
-        _take(work, source, provider, name)
-    except (SignatureError, InvalidInputError, NotFoundError, HTTPException):
-        work.budget.take(source)
-        raise
-    return Response(status=200)
-
-
-def _take(work: Receiver, source: str, provider: str, name: str) -> None:
-    config_id, secrets = _account(work.accounts, provider, name)
-    given = Given(
-        raw=_body(),
-        headers=request.headers,
-        secrets=secrets,
-        now_s=time.time(),
-        is_suspect=work.budget.is_suspect(source),
-    )
-    report = work.readers[provider](given)
-    work.budget.trust(source)
-    if report is None:
-        return
-    # The id in the report names it: sent again, it is stored once.
-    known_by = f"{name}\0{report.event_id}".encode()
-    job = RecordWebhook(
-        provider=provider,
-        event=report.event,
-        body=report.body,
-        event_id=report.event_id,
-        config_id=config_id,
-        received_at=given.now_s,
-    )
-    work.publish(job, dedup_id=f"{provider}:{hashlib.sha256(known_by).hexdigest()}")
-
-
-def _account(accounts: Accounts, provider: str, name: str) -> tuple[str | None, str]:
-    """Return whose account it is, none for the platform's, and its secrets."""
-    if not name:
-        return None, accounts.of_platform(provider)
-    if provider != "custom":
-        return name, accounts.of_config(provider, name)
-    try:
-        config_id = str(UUID(name))
-        return config_id, accounts.of_config(provider, config_id)
-    except (ValueError, NotFoundError):
+    def _account(self, provider: str, name: str) -> tuple[str | None, str]:
+        """Return whose account it is, none for the platform's, and its secrets."""
+        if not name:
+            return None, self.accounts.of_platform(provider)
+        config_id = _uuid(name)
+        if provider != "custom":
+            if config_id is None:
+                raise NotFoundError("There is no such send config.")
+            return config_id, self.accounts.of_config(provider, config_id)
+        try:
+            if config_id is not None:
+                return config_id, self.accounts.of_config(provider, config_id)
+        except NotFoundError:
+            _log.debug("%s is no send config of ours.", config_id)
         # The name of an endpoint that the platform's secret is for.
-        return None, accounts.of_platform(provider)
+        return None, self.accounts.of_platform(provider)
 
 
-def _body() -> bytes:
-    """Return the body's bytes; what is compressed is not unpacked, but refused."""
-    encoding = request.headers.get("Content-Encoding", "identity")
-    if encoding.lower() != "identity":
-        abort(415)
-    if (request.content_length or 0) > MAX_BODY_BYTES:
-        raise RequestEntityTooLarge
-    raw = request.stream.read(MAX_BODY_BYTES + 1)
-    if len(raw) > MAX_BODY_BYTES:
-        raise RequestEntityTooLarge
-    return raw
+def _target(environ: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the provider and the name of the account, `""` for the platform's."""
+    provider, has_name, name = environ["PATH_INFO"][len(PREFIX) :].partition("/")
+    is_known = provider in ("resend", "ses", "telnyx") or (
+        provider == "custom" and has_name
+    )
+    if not is_known or "/" in name or bool(has_name) != bool(name):
+        raise Refused(HTTPStatus.NOT_FOUND)
+    if environ["REQUEST_METHOD"] != "POST":
+        raise Refused(HTTPStatus.METHOD_NOT_ALLOWED)
+    return provider, name
 
 
-def _problem(status: int, detail: str, retry_after_s: int = 0) -> Response:
-    body = {"type": "about:blank", "status": status, "detail": detail}
-    kind = "application/problem+json"
-    answer = Response(orjson.dumps(body), status, content_type=kind)
-    if retry_after_s:
-        answer.headers["Retry-After"] = str(retry_after_s)
-    return answer
+def _uuid(name: str) -> str | None:
+    try:
+        return str(UUID(name))
+    except ValueError:
+        return None
 
 
-def _unbelieved(error: SignatureError) -> Response:
-    # Which part was wrong helps only who guesses.
-    _log.warning("A report was refused: %s", error)
-    return _problem(401, "The signature is missing, too old or not ours.")
+def _problem(error: Exception) -> Problem:
+    """Return what is said of an error, without a word about ourselves."""
+    if isinstance(error, SignatureError):
+        # Which part was wrong helps only who guesses.
+        _log.warning("A report was refused: %s", error)
+        return Problem(401, "The signature is missing, too old or not ours.")
+    if isinstance(error, InvalidInputError):
+        return Problem(400, str(error))
+    if isinstance(error, TooManyBadReportsError):
+        said = "Too many reports proved nothing; slow down."
+        return Problem(429, said, error.wait_s)
+    if isinstance(error, NotFoundError):
+        return Problem(404, "There is nothing here that takes this request.")
+    if isinstance(error, Refused):
+        return Problem(error.status, str(error))
+    return _not_stored(error)
 
 
-def _unreadable(error: InvalidInputError) -> Response:
-    return _problem(400, str(error))
+def _not_stored(error: Exception) -> Problem:
+    if isinstance(error, NeighbourUnavailableError):
+        _log.warning("A report was not stored: %s", error)
+    else:
+        # Its text may hold a recipient's address.
+        _log.error("Unexpected %s; the report was not stored", type(error).__name__)
+    said = "The report could not be stored; send it again."
+    return Problem(503, said, RETRY_AFTER_S)
 
 
-def _unknown(_: NotFoundError) -> Response:
-    return _problem(404, _NOTHING)
-
-
-def _too_many(error: TooManyBadReportsError) -> Response:
-    return _problem(429, "Too many reports proved nothing; slow down.", error.wait_s)
-
-
-def _not_stored(error: BatchSenderError) -> Response:
-    _log.warning("A report was not stored: %s", error)
-    return _problem(503, _AGAIN, RETRY_AFTER_S)
-
-
-def _unexpected(error: Exception) -> Response:
-    status = (error.code or 503) if isinstance(error, HTTPException) else 503
-    if 300 <= status < 500:
-        # There is nowhere to redirect to.
-        return _problem(404 if status < 400 else status, _NOTHING)
-    # Its text may hold a recipient's address. A provider comes back after a 503.
-    _log.error("Unexpected %s; the report was not stored", type(error).__name__)
-    return _problem(503, _AGAIN, RETRY_AFTER_S)
+def _told(problem: Problem, start_response: Callable[..., Any]) -> Iterable[bytes]:
+    status = HTTPStatus(problem.status)
+    body = orjson.dumps(
+        {"type": "about:blank", "status": problem.status, "detail": problem.detail}
+    )
+    headers = [
+        ("Content-Type", "application/problem+json"),
+        ("Content-Length", str(len(body))),
+    ]
+    if problem.retry_after_s:
+        headers.append(("Retry-After", str(problem.retry_after_s)))
+    start_response(f"{status.value} {status.phrase}", headers)
+    return [body]

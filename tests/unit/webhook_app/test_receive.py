@@ -13,7 +13,7 @@ from models.errors import NeighbourUnavailableError
 from models.jobs import RecordWebhook
 from settings import Settings
 from webhook_app import create_app
-from webhook_app.receive import MAX_BODY_BYTES
+from webhook_app.requests import MAX_BODY_BYTES
 
 KEY = b"0123456789012345678901234567890x"
 SECRET = "whsec_" + base64.b64encode(KEY).decode()
