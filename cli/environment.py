@@ -29,6 +29,7 @@ class Given(BaseSettings):
     session_secret: str = ""
     credentials_key: str = ""
     unsubscribe_keys: str = ""
+    webhook_secrets_key: str = ""
     public_url: str = ""
     endpoint_networks: str = LOOPBACK
 

@@ -134,13 +134,16 @@ def _credentials(data_dir: Path, database_url: str, url: str) -> Credentials:
 
 def _secrets(data_dir: Path, given: Given) -> dict[str, str]:
     """Return the secrets that nobody gave, the same ones every time."""
-    made = passwords(data_dir, ("session", "credentials", "unsubscribe"))
+    names = ("session", "credentials", "unsubscribe", "webhooks")
+    made = passwords(data_dir, names)
     # The box takes 32 bytes; these are letters of 128 random bits.
     key = base64.b64encode(made["credentials"].encode()).decode()
+    webhooks_key = base64.b64encode(made["webhooks"].encode()).decode()
     return {
         "SESSION_SECRET": given.session_secret or made["session"],
         "CREDENTIALS_KEY": given.credentials_key or key,
         "UNSUBSCRIBE_KEYS": given.unsubscribe_keys or made["unsubscribe"],
+        "WEBHOOK_SECRETS_KEY": given.webhook_secrets_key or webhooks_key,
     }
 
 

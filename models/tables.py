@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     ARRAY,
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
@@ -120,7 +121,8 @@ idempotency_keys = Table(
 
 #: `credentials` is a PyNaCl SecretBox, none where `mode` is managed; `held_reason`
 #: stops all sending by a config, until `held_until` where it has one; `revision`
-#: grows with each change of the account.
+#: grows with each change of the account. `webhook_secret` is sealed by another key;
+#: see `models.queries.webhook_secrets` for it and its two revisions.
 send_configs = Table(
     "send_configs",
     metadata,
@@ -142,7 +144,18 @@ send_configs = Table(
     _time("held_until"),
     Column("retry_for_s", Float, nullable=False, server_default="86400"),
     Column("retry_times", Integer),
+    Column("webhook_secret", LargeBinary),
+    Column("webhook_revision", BigInteger, nullable=False, server_default="0"),
+    Column("webhook_published", BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("tenant_id", "name"),
+    Index(
+        "send_configs_webhook_unpublished_idx",
+        "id",
+        postgresql_where=text("webhook_published <> webhook_revision"),
+    ),
+    Index(
+        "send_configs_webhook_idx", "id", postgresql_where=text("webhook_revision <> 0")
+    ),
     Index(
         "send_configs_held_until_idx",
         "held_until",

@@ -63,6 +63,7 @@ def create_app(
         database=database,
         neighbours=neighbours or all_neighbours(settings),
         credentials_key=settings.credentials_key.get_secret_value(),
+        webhook_secrets_key=settings.webhook_secrets_key.get_secret_value(),
         largest_chunk=settings.chunk_size,
         max_upload_bytes=settings.max_upload_bytes,
         broker=dispatch.connect(

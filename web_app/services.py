@@ -43,6 +43,7 @@ class Services:
         database: Where batches live.
         neighbours: What shows live counts and statistics.
         credentials_key: The keys that credentials are sealed with, or `""`.
+        webhook_secrets_key: The keys that webhook secrets are sealed with, or `""`.
         managed: The providers at which the platform has an account, and the settings
             that its configs cannot choose.
         unsubscribing: How links to unsubscribe by are made; raises
@@ -66,6 +67,7 @@ class Services:
     max_attachment_bytes: int
     managed: Mapping[str, Mapping[str, str]]
     unsubscribing: Callable[[], Unsubscribing]
+    webhook_secrets_key: str = field(default="", repr=False)
 
 
 def services() -> Services:

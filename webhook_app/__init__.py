@@ -37,7 +37,10 @@ def create_app(
     """
     settings = settings or load()
     broker = dispatch.connect(
-        settings.nats_url, publish_timeout_s=_PATIENCE_S, **settings.nats_options()
+        settings.nats_url,
+        middleware=[],
+        publish_timeout_s=_PATIENCE_S,
+        **settings.nats_options(),
     )
     app = Flask(__name__, static_folder=None)
     receiver = Receiver(

@@ -14,8 +14,12 @@ from models.patience import PATIENCE, Patience
 from models.plan import Mode, Policy
 from models.tables import send_configs, tenants
 
-#: What a tenant may see of a config: everything but its credentials.
-_SHOWN = tuple(c for c in send_configs.columns if c.name != "credentials")
+#: What a tenant may see of a config: everything but its credentials and secrets.
+_HIDDEN = ("credentials", "webhook_secret", "webhook_revision", "webhook_published")
+_SHOWN = (
+    *(c for c in send_configs.columns if c.name not in _HIDDEN),
+    send_configs.c.webhook_secret.is_not(None).label("has_webhook_secret"),
+)
 
 
 @dataclass(frozen=True, slots=True)

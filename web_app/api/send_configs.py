@@ -25,6 +25,7 @@ from models.plan import Mode, Policy
 from models.queries.accounts import change_credentials
 from models.queries.holding import release_config
 from models.queries.tenants import NewConfig, config_by_id, configs, create_config
+from web_app.api import reporting_secrets
 from web_app.auth import caller
 from web_app.bodies import answer, json_object, mapping_field, only, text_field, within
 from web_app.services import breaker_seen, services
@@ -37,17 +38,19 @@ _MOST_PER_S = 1_000_000
 _MOST_PATIENCE_S = 30 * 86_400
 _FIELDS = frozenset(
     {"name", "channel", "provider", "mode", "settings", "credentials", "rateLimit"}
-    | {"policy", "defaults", "retryLimit"}
+    | {"policy", "defaults", "retryLimit", "webhookSecret"}
 )
 
 
 @send_configs.post("")
 def create() -> Response:
     """Store a config: 201; 409 when its name is taken."""
-    tenant_id = caller()
-    config = _new_config(json_object())
+    tenant_id, body = caller(), json_object()
+    config = _new_config(body)
     with services().database.transaction() as connection:
         row = create_config(connection, tenant_id, config)
+        if body.get("webhookSecret") is not None:
+            row = reporting_secrets.change(connection, row, body["webhookSecret"])
     return answer(_shown(row, breaker_seen(row["id"])), 201)
 
 
@@ -82,6 +85,17 @@ def change(config_id: UUID) -> Response:
     return answer(_shown(row, breaker_seen(config_id)))
 
 
+@send_configs.put("/<uuid:config_id>/webhook-secret")
+def change_reporting(config_id: UUID) -> Response:
+    """Say by what a config's reports are believed; null takes it back."""
+    tenant_id, body = caller(), json_object()
+    only(body, frozenset({"webhookSecret"}))
+    with services().database.transaction() as connection:
+        row = config_by_id(connection, tenant_id, config_id)
+        row = reporting_secrets.change(connection, row, body.get("webhookSecret"))
+    return answer(_shown(row, breaker_seen(config_id)))
+
+
 def _all_shown(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield configs as they are shown; Dragonfly away, it is asked once."""
     is_told = True
@@ -103,6 +117,7 @@ def _shown(row: Mapping[str, Any], seen: BreakerSeen | None) -> dict[str, Any]:
         "policy": row["policy"],
         "retryLimit": {"seconds": row["retry_for_s"], "times": row["retry_times"]},
         "defaults": row["defaults"],
+        "webhookPath": reporting_secrets.path_of(row),
         "heldReason": row["held_reason"],
         "heldUntil": row["held_until"],
         "breaker": _breaker(seen) if seen else None,
