@@ -114,7 +114,7 @@ class Receiver:
         self.budget.check(source)
         try:
             self._take(environ, source, provider, name)
-        except (SignatureError, InvalidInputError, NotFoundError, Refused):
+        except (SignatureError, NotFoundError, Refused):
             self.budget.take(source)
             raise
 

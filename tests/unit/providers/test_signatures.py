@@ -1,8 +1,12 @@
-"""Standard Webhooks: the official vectors, and everything that is no proof."""
+"""Standard Webhooks and Telnyx: the vectors, and everything that is no proof."""
 
 import pytest
 
-from providers.signatures import SignatureError, verify_standard_webhook
+from providers.signatures import (
+    SignatureError,
+    verify_standard_webhook,
+    verify_telnyx,
+)
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 SENT_AT = 1614265330
@@ -93,3 +97,66 @@ def test_without_a_readable_secret_nothing_is_believed(secret):
 def test_another_body_is_no_proof():
     with pytest.raises(SignatureError):
         verify(headers(), body=BODY + b" ")
+
+
+OTHER = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
+
+
+@pytest.mark.parametrize("secrets", [f"{OTHER},{SECRET}", f"{SECRET} {OTHER}"])
+def test_any_of_several_secrets_proves_a_report(secrets):
+    """While one is being replaced."""
+    assert verify(headers(), secret=secrets)
+
+
+@pytest.mark.parametrize("secrets", [OTHER, f"{OTHER},", f"{SECRET},whsec_%%%"])
+def test_a_secret_that_is_none_spoils_all(secrets):
+    """Rather than have half of a list work by accident."""
+    with pytest.raises(SignatureError):
+        verify(headers(), secret=secrets)
+
+
+# The key of RFC 8032's first test; Telnyx publishes no vector.
+TELNYX_KEY = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+TELNYX_BODY = b'{"data":{"event_type":"message.finalized"}}'
+TELNYX_AT = 1700000000
+TELNYX_SIGNATURE = (
+    "VFr1pO1YQ5P0k82Wbl4SWQeVjt3+V8cOCQQ1X4y17jOI6eBQrDu+ZCnxBh0zmzKL"
+    "/rLfYsLcpbbHqELD7fFsBQ=="
+)
+
+
+def telnyx(body=TELNYX_BODY, *, key=TELNYX_KEY, now_s=TELNYX_AT, **changed):
+    given = {
+        "telnyx-timestamp": str(TELNYX_AT),
+        "telnyx-signature-ed25519": TELNYX_SIGNATURE,
+    } | {name.replace("_", "-"): value for name, value in changed.items()}
+    verify_telnyx(body, given, public_key=key, now_s=now_s)
+
+
+def test_the_vector_of_telnyx_is_genuine():
+    telnyx()
+    telnyx(key=f"{'A' * 43}=,{TELNYX_KEY}", now_s=TELNYX_AT + 300)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"body": TELNYX_BODY + b" "},
+        {"key": ""},
+        {"key": "AAAA"},
+        {"key": "%"},
+        {"key": "A" * 43 + "="},
+        {"now_s": TELNYX_AT + 301},
+        {"now_s": TELNYX_AT - 301},
+        {"telnyx_timestamp": str(TELNYX_AT + 1)},
+        {"telnyx_timestamp": "hello"},
+        {"telnyx_timestamp": None},
+        {"telnyx_signature_ed25519": None},
+        {"telnyx_signature_ed25519": "AAAA"},
+        {"telnyx_signature_ed25519": "%"},
+        {"telnyx_signature_ed25519": TELNYX_SIGNATURE.replace("V", "W")},
+    ],
+)
+def test_what_telnyx_did_not_sign_is_no_proof(changed):
+    with pytest.raises(SignatureError):
+        telnyx(**changed)

@@ -10,52 +10,11 @@ import pytest
 from pydantic import SecretStr
 
 from models.errors import NeighbourUnavailableError
-from models.jobs import RecordWebhook
-from settings import Settings
+from tests.fakes.reports import KEY
 from webhook_app import create_app
 from webhook_app.requests import MAX_BODY_BYTES
 
-KEY = b"0123456789012345678901234567890x"
-SECRET = "whsec_" + base64.b64encode(KEY).decode()
 REPORT = b'{"type": "delivered", "data": {"messageId": "m1"}}'
-
-
-class Stored:
-    """What was stored, and a switch for a store that is away."""
-
-    def __init__(self) -> None:
-        self.jobs: list[tuple[RecordWebhook, str]] = []
-        self.failure: Exception | None = None
-
-    def __call__(self, job: RecordWebhook, *, dedup_id: str) -> bool:
-        """Store, unless it is away."""
-        if self.failure is not None:
-            raise self.failure
-        self.jobs.append((job, dedup_id))
-        return True
-
-
-@pytest.fixture
-def stored() -> Stored:
-    return Stored()
-
-
-@pytest.fixture
-def settings() -> Settings:
-    nowhere = "redis://127.0.0.1:9"
-    return Settings(
-        _env_file=None,
-        database_url=nowhere,
-        nats_url="nats://127.0.0.1:9",
-        dragonfly_url=nowhere,
-        clickhouse_url=nowhere,
-        custom_webhook_secret=SecretStr(SECRET),
-    )
-
-
-@pytest.fixture
-def client(settings, stored):
-    return create_app(settings, stored).test_client()
 
 
 def post(client, body: bytes = REPORT, *, report_id: str = "r1", **headers: Any):
