@@ -37,8 +37,8 @@ def services(
         build("worker", _worker()),
         build("priority", _priority_worker()),
         build("scheduler", ("scheduler",)),
-        build("webhook", _granian("webhook_app", ports["webhook"]), ports["webhook"]),
-        build("web", _granian("web_app", ports["web"]), ports["web"]),
+        build("webhook", _receiver(ports["webhook"]), ports["webhook"]),
+        build("web", _granian("web_app", ports["web"], threads=4), ports["web"]),
     ]
 
 
@@ -89,11 +89,16 @@ def _dramatiq(processes: str, threads: str) -> tuple[str, ...]:
     )
 
 
-def _granian(package: str, port: int) -> tuple[str, ...]:
+def _receiver(port: int) -> tuple[str, ...]:
+    # Its threads only wait for NATS, which takes the reports of all of them together.
+    return _granian("webhook_app", port, threads=32)
+
+
+def _granian(package: str, port: int, *, threads: int) -> tuple[str, ...]:
     return (
         "granian",
         *("--interface", "wsgi", "--factory"),
         *("--host", "127.0.0.1", "--port", str(port)),
-        *("--workers", "1", "--blocking-threads", "4"),
+        *("--workers", "1", "--blocking-threads", str(threads)),
         f"{package}:create_app",
     )
