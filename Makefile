@@ -22,7 +22,7 @@ BENCH = $(if $(N),--recipients $(N)) $(if $(CHUNK),--chunk $(CHUNK)) \
 	$(if $(PRIORITY),--priority)
 
 .DEFAULT_GOAL := help
-.PHONY: run test check bench bench-broker help test-unit test-integration test-load clean
+.PHONY: run test check bench bench-broker bench-webhooks help test-unit test-integration test-load clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' \
@@ -68,6 +68,12 @@ bench-broker: $(READY) ## Compare the broker with Redis and RabbitMQ (ONLY=ours)
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 			-e '.[bench]'
 	$(BIN)/python -m benchmarks.brokers.race $(addprefix --only ,$(ONLY))
+
+bench-webhooks: $(READY) ## Measure the receiver beside gunicorn's sync workers
+	@$(BIN)/python -c 'import gunicorn' 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+			-e '.[bench]'
+	$(BIN)/python -m benchmarks.webhooks $(if $(N),--reports $(N))
 
 clean: ## Remove the environment and all caches, but no data
 	rm -rf $(VENV) build dist ./*.egg-info .coverage .coverage.* .hypothesis
