@@ -6,7 +6,8 @@ Knows where the application's queues are; imports no actor.
 import re
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
+from functools import lru_cache
+from typing import Any, get_args
 
 import dramatiq
 
@@ -64,6 +65,8 @@ def routes(
     )
 
 
+#: What the fields of each job are called.
+_NAMES = {kind: [field.name for field in fields(kind)] for kind in get_args(Job)}
 _NO_TOKEN = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -110,7 +113,7 @@ def to_message(job: Job, *, queue: str | None = None) -> dramatiq.Message[Any]:
         queue_name=queue or job.queue,
         actor_name=job.actor,
         args=(),
-        kwargs={field.name: getattr(job, field.name) for field in fields(job)},
+        kwargs={name: getattr(job, name) for name in _NAMES[type(job)]},
         options=_options(job),
     )
 
@@ -162,6 +165,7 @@ def _options(job: Job) -> dict[str, Any]:
     return {}
 
 
+@lru_cache(maxsize=1024)
 def _token(text: str) -> str:
     """Return what a provider sent as one token of a subject."""
     return _NO_TOKEN.sub("_", text) or "unknown"
