@@ -18,7 +18,6 @@ from models.errors import InvalidInputError, NeighbourUnavailableError
 from models.jobs import SendChunk, SendMessage
 from models.queries import idempotency
 from models.timing import Timing
-from models.webhook_secrets import BUCKET
 from scheduler import discovery, event_log, messages, sync, webhook_secrets
 from scheduler.leader import Leader
 from scheduler.recovery import Recovery
@@ -71,7 +70,6 @@ def duties(settings: Settings, outcomes: Outcomes) -> list[Duty]:
         unknown_window_s=settings.unknown_window_s,
         stuck_after_s=settings.stuck_after_s,
     )
-    secrets = webhook_secrets.WebhookSecrets(database, broker.bucket(BUCKET))
     chosen = [
         Duty(
             "discovery",
@@ -85,7 +83,7 @@ def duties(settings: Settings, outcomes: Outcomes) -> list[Duty]:
         ),
         Duty("recovery", settings.recovery_interval_s, recovery.recover),
         Duty("housekeeping", _HOUR_S, partial(_tidied, database)),
-        Duty("webhook secrets", webhook_secrets.EVERY_S, secrets.publish),
+        webhook_secrets.duty(database, broker),
     ]
     if settings.postgres_sync_enabled:
         every_s = settings.postgres_sync_interval_ms / 1000

@@ -9,12 +9,14 @@ from uuid import UUID
 
 from dramatiq.errors import BrokerError
 
+from brokers import JetStreamBroker
 from brokers.kv import Bucket
 from models.database import Database
 from models.errors import NeighbourUnavailableError
 from models.queries import webhook_secrets
 from models.queries.webhook_secrets import Unpublished
-from models.webhook_secrets import carried, revision_of
+from models.webhook_secrets import BUCKET, carried, revision_of
+from scheduler.timetable import Duty
 
 log = logging.getLogger("batchsender.webhook_secrets")
 
@@ -24,6 +26,12 @@ EVERY_S = 1.0
 LOOK_EVERY_S = 60.0
 #: Carried in one round; more are carried by the next.
 _MOST = 500
+
+
+def duty(database: Database, broker: JetStreamBroker) -> Duty:
+    """Return the duty; nothing is connected yet."""
+    secrets = WebhookSecrets(database, broker.bucket(BUCKET))
+    return Duty("webhook secrets", EVERY_S, secrets.publish)
 
 
 class WebhookSecrets:

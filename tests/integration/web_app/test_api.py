@@ -242,7 +242,7 @@ def test_nobody_sees_another_tenants_things(app: Flask, make_caller: Callable, t
         for method in rule.methods & {"GET", "POST", "PUT", "DELETE"}
     }
 
-    assert len(answers) == 12
+    assert len(answers) == 13
     assert set(answers.values()) == {404}
     borrowed = {"sendConfigId": tenant.get("/api/send-configs").json["sendConfigs"][0]}
     body = {"sendConfigId": borrowed["sendConfigId"]["id"], "payload": {"text": "x"}}

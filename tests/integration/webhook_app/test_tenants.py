@@ -9,7 +9,8 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from brokers import dispatch
-from models.queries.tenants import create_api_key, create_tenant
+from models.queries.api_keys import create_api_key
+from models.queries.tenants import create_tenant
 from models.webhook_secrets import BUCKET
 from scheduler import webhook_secrets
 from scheduler.webhook_secrets import WebhookSecrets

@@ -6,8 +6,8 @@ this one still runs on it.
 
 from alembic import op
 
-revision = "0010"
-down_revision = "0008"
+revision = "0011"
+down_revision = "0010"
 
 _UP = """
 alter table send_configs
