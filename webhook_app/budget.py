@@ -27,15 +27,15 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _Any = TypeVar("_Any")
 
 
-class TooManyBadReportsError(BatchSenderError):
+class SlowDownError(BatchSenderError):
     """The sender must wait.
 
     Attributes:
         wait_s: For so many whole seconds.
     """
 
-    def __init__(self, wait_s: int) -> None:
-        super().__init__("Too many reports of this sender proved nothing.")
+    def __init__(self, message: str, wait_s: int) -> None:
+        super().__init__(message)
         self.wait_s = wait_s
 
 
@@ -52,10 +52,11 @@ class Budget:
         """Return if a report of this source is to be looked at.
 
         Raises:
-            TooManyBadReportsError: It has nothing left and never sent a genuine one.
+            SlowDownError: It has nothing left and never sent a genuine one.
         """
         if self.is_suspect(source) and not self._is_known(source):
-            raise TooManyBadReportsError(int((1 - self._tokens(source)) / PER_S) + 1)
+            wait_s = int((1 - self._tokens(source)) / PER_S) + 1
+            raise SlowDownError("Too many reports proved nothing.", wait_s)
 
     def is_suspect(self, source: str) -> bool:
         """Tell whether the source has nothing left, whatever else it sent."""

@@ -26,9 +26,10 @@ from models.errors import (
 from models.jobs import RecordWebhook
 from providers.signatures import SignatureError
 from webhook_app.accounts import Accounts
-from webhook_app.budget import Budget, Network, TooManyBadReportsError, source_of
+from webhook_app.budget import Budget, Network, SlowDownError, source_of
+from webhook_app.reading import Reading
 from webhook_app.reports import Given, Reader
-from webhook_app.requests import Headers, Refused, body_of
+from webhook_app.requests import Headers, Refused
 
 #: What the paths of reports begin with.
 PREFIX = "/webhooks/"
@@ -73,6 +74,7 @@ class Receiver:
         accounts: By what secrets reports are believed.
         readers: How each provider's reports are proven and read.
         budget: Who sent too many bad ones.
+        reading: Reads bodies, and not too many slow ones.
         proxies: Whose word about a request's sender is believed.
     """
 
@@ -80,6 +82,7 @@ class Receiver:
     accounts: Accounts
     readers: Mapping[str, Reader]
     budget: Budget = field(default_factory=Budget)
+    reading: Reading = field(default_factory=Reading)
     proxies: Sequence[Network] = ()
 
     def in_front_of(self, application: Application) -> Application:
@@ -114,7 +117,7 @@ class Receiver:
         self.budget.check(source)
         try:
             self._take(environ, source, provider, name)
-        except (SignatureError, NotFoundError, Refused):
+        except (SignatureError, NotFoundError, Refused, SlowDownError):
             self.budget.take(source)
             raise
 
@@ -123,7 +126,7 @@ class Receiver:
     ) -> None:
         config_id, secrets = self._account(provider, name)
         given = Given(
-            raw=body_of(environ),
+            raw=self.reading.body(environ, source),
             headers=Headers(environ),
             secrets=secrets,
             now_s=time.time(),
@@ -191,9 +194,8 @@ def _problem(error: Exception) -> Problem:
         return Problem(401, "The signature is missing, too old or not ours.")
     if isinstance(error, InvalidInputError):
         return Problem(400, str(error))
-    if isinstance(error, TooManyBadReportsError):
-        said = "Too many reports proved nothing; slow down."
-        return Problem(429, said, error.wait_s)
+    if isinstance(error, SlowDownError):
+        return Problem(429, str(error), error.wait_s)
     if isinstance(error, NotFoundError):
         return Problem(404, "There is nothing here that takes this request.")
     if isinstance(error, Refused):

@@ -1,5 +1,6 @@
 """The receiver as it is served: hostile connections, and kill -9 under load."""
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -92,6 +93,23 @@ def test_a_length_above_the_cap_is_refused_before_the_body_comes(receiver):
     told = head(**{"content-length": 10**12})
 
     assert answer(receiver, told) == 413
+
+
+def test_bodies_that_never_come_do_not_keep_out_the_others(receiver, broker):
+    """Twice as many as there are threads, from another address."""
+    told = head(**{"content-length": 100})
+    raw = orjson.dumps(RESEND_EVENT)
+    signed = standard_headers(raw, "besides", key=webhook_load.KEY)
+    with contextlib.ExitStack() as slow:
+        for _ in range(64):
+            opened = socket.create_connection(
+                ("127.0.0.1", receiver.spec.port), 30, source_address=("127.0.0.2", 0)
+            )
+            slow.enter_context(contextlib.closing(opened)).sendall(told)
+
+        taken = answer(receiver, head(**signed, **{"content-length": len(raw)}), raw)
+
+    assert taken == 200
 
 
 def test_each_200_before_a_kill_is_in_the_stream(receiver, broker, tmp_path):

@@ -2,6 +2,8 @@
 
 import gzip
 import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import orjson
 import pytest
@@ -16,10 +18,11 @@ from tests.fakes.reports import (
 from webhook_app.budget import (
     BURST,
     Budget,
-    TooManyBadReportsError,
+    SlowDownError,
     networks,
     source_of,
 )
+from webhook_app.reading import MAX_READS, Reading
 from webhook_app.requests import MAX_BODY_BYTES
 
 _PATHS = st.one_of(
@@ -222,6 +225,30 @@ def test_a_suspect_makes_nobody_fetch_a_certificate(provider, aws):
     assert aws.fetched == []
 
 
+def test_slow_bodies_of_one_sender_leave_threads_for_the_others():
+    """The next one of its own is refused, another sender's is read."""
+    slow, begun = threading.Event(), threading.Semaphore(0)
+
+    def read(environ):
+        begun.release()
+        assert environ or slow.wait(60)
+        return b""
+
+    reading = Reading(read)
+    with ThreadPoolExecutor(MAX_READS) as threads:
+        waiting = [threads.submit(reading.body, {}, "a") for _ in range(MAX_READS)]
+        for _ in waiting:
+            assert begun.acquire(timeout=60)
+
+        with pytest.raises(SlowDownError):
+            reading.body({"x": 1}, "a")
+        assert reading.body({"x": 1}, "b") == b""
+        slow.set()
+
+    assert reading.body({"x": 1}, "a") == b""
+    assert reading._under_way == {}
+
+
 def test_what_was_spent_comes_back(monkeypatch):
     clock = [1000.0]
     monkeypatch.setattr("webhook_app.budget.time.monotonic", lambda: clock[0])
@@ -229,7 +256,7 @@ def test_what_was_spent_comes_back(monkeypatch):
     for _ in range(BURST):
         budget.take("a")
 
-    with pytest.raises(TooManyBadReportsError) as slowed:
+    with pytest.raises(SlowDownError) as slowed:
         budget.check("a")
     clock[0] += slowed.value.wait_s
 
