@@ -10,7 +10,14 @@ from brokers.job_context import JobContext, job_fields
 from brokers.metrics import Metrics
 from middleware.idempotency import Idempotency
 from models.errors import NeighbourUnavailableError
-from models.jobs import ExpandBatch, RecordWebhook, SendChunk, SendMessage, job_of
+from models.jobs import (
+    DeliverWebhook,
+    ExpandBatch,
+    RecordWebhook,
+    SendChunk,
+    SendMessage,
+    job_of,
+)
 from settings import load
 from tasks import expand, send, webhook
 from tasks.worker import worker
@@ -105,3 +112,9 @@ def _send(job: SendChunk, *, urgent: bool = False) -> None:
 def record_webhook(**fields: Any) -> None:
     """Take in what a provider reported; see `tasks.webhook`."""
     webhook.record(worker(), job_of(RecordWebhook, fields))
+
+
+@dramatiq.actor(actor_name=DeliverWebhook.actor, queue_name=DeliverWebhook.queue)
+def deliver_webhook(**fields: Any) -> None:
+    """Tell a tenant's endpoint of events; see `tasks.outgoing`."""
+    worker().deliverer.deliver(job_of(DeliverWebhook, fields))
