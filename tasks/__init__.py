@@ -19,7 +19,7 @@ from models.jobs import (
     job_of,
 )
 from settings import load
-from tasks import expand, send, webhook
+from tasks import expand, outgoing, send, webhook
 from tasks.worker import worker
 from telemetry import METRICS, configure_logging, log_context
 
@@ -117,4 +117,11 @@ def record_webhook(**fields: Any) -> None:
 @dramatiq.actor(actor_name=DeliverWebhook.actor, queue_name=DeliverWebhook.queue)
 def deliver_webhook(**fields: Any) -> None:
     """Tell a tenant's endpoint of events; see `tasks.outgoing`."""
-    worker().deliverer.deliver(job_of(DeliverWebhook, fields))
+    try:
+        worker().deliverer.deliver(job_of(DeliverWebhook, fields))
+    except NeighbourUnavailableError as error:
+        delivery = current_delivery()
+        if delivery is None:
+            raise
+        outgoing.log.warning("A delivery waits: %s", error)
+        delivery.postpone(_AWAY_S)
