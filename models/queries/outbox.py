@@ -93,7 +93,7 @@ def note_fold(*, outcome: str) -> str:
                     'reason', case when event in ('message.failed', 'message.unknown')
                         then errors -> (place - 1)::text end
                 )) order by seq
-            )
+            ) filter (where provider_ids is not null or errors is not null)
         from told where event = any(events)
         group by tenant_id, batch_id, no, event
         order by batch_id, no
