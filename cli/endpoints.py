@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from cli.api import Api
 from cli.credentials import data_option, find_credentials, json_option
@@ -48,7 +48,7 @@ def show(*, as_json: bool, data_dir: Path) -> None:
     if as_json:
         click.echo(json.dumps(found))
         return
-    table = Table("id", "url", "events", "state", "reason")
+    table = Table(Column("id", no_wrap=True), "url", "events", "state", "reason")
     for one in found:
         table.add_row(
             one["id"],
@@ -70,7 +70,9 @@ def deliveries(endpoint_id: str, *, as_json: bool, data_dir: Path) -> None:
     if as_json:
         click.echo(json.dumps(found))
         return
-    table = Table("id", "made", "events", "state", "attempts", "answer")
+    table = Table(
+        Column("id", no_wrap=True), "made", "events", "state", "attempts", "answer"
+    )
     for one in found:
         said = one["lastError"] or one["lastStatus"] or ""
         table.add_row(

@@ -41,7 +41,7 @@ def publish_deliveries(database: Database, broker: JetStreamBroker) -> Round:
             raise NeighbourUnavailableError(publishing.QUEUE_TAKES_NOTHING) from error
         with database.statement() as connection:
             deliveries.mark_published(connection, [job for job, _ in waiting])
-    return Round(again=taken == PACKED_ROWS)
+    return Round(again=taken == PACKED_ROWS or bool(waiting))
 
 
 def _publish(

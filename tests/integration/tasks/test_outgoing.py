@@ -486,3 +486,43 @@ def test_a_slow_answer_is_a_failure(hear, batch, attempt, receiver, page):
     (found,) = page(endpoint)
     assert (found["state"], found["attempts"]) == ("delivered", 2)
     assert len(set(receiver.ids)) == 1
+
+
+def test_a_secret_that_does_not_open_is_a_failure_that_says_so(
+    *, hear, batch, attempt, receiver, page, ledger_database
+):
+    """The key was changed without its former one: nothing is sent unsigned."""
+    endpoint = hear("message.sent")
+    sealed = credentials.seal({"secret": "x"}, base64.b64encode(b"o" * 32).decode())
+    with ledger_database.statement() as connection:
+        endpoints.change_secret(connection, endpoint, sealed)
+    batch()
+
+    attempt()
+
+    (found,) = page(endpoint)
+    assert (found["state"], found["last_status"]) == ("pending", None)
+    assert "rotate" in found["last_error"]
+    assert receiver.requests == []
+
+
+def test_what_ended_long_ago_is_forgotten(
+    *, hear, batch, attempt, receiver, page, ledger_database
+):
+    """And nothing that still waits, however old it is."""
+    endpoint = hear("message.sent")
+    batch()
+    attempt()
+    receiver.says(Reply(500))
+    batch()
+    attempt()
+    with ledger_database.statement() as connection:
+        connection.exec_driver_sql(
+            "update webhook_deliveries set created_at = now() - interval '9 days',"
+            " finished_at = finished_at - interval '9 days'"
+        )
+
+        purged = deliveries.purge(connection, keep_s=7 * 86_400)
+
+    assert purged == 1
+    assert [one["state"] for one in page(endpoint)] == ["pending"]
