@@ -209,3 +209,21 @@ def test_a_tenant_has_not_too_many(tenant, monkeypatch):
 def test_nobody_is_let_in_without_a_key(app):
     assert app.test_client().get(PATH).status_code == 401
     assert app.test_client().post(f"{PATH}/{uuid4()}/test").status_code == 401
+
+
+@pytest.mark.parametrize("rest", ["", "/{id}/rotate-secret"])
+def test_an_answer_with_a_secret_is_stored_under_no_key(tenant, made, rest):
+    """What is shown once must not lie in a table."""
+    path = PATH + rest.format(id=made["id"])
+
+    answer = tenant.ask("POST", path, json=BODY, headers={"Idempotency-Key": "k"})
+
+    assert (answer.status_code, answer.json["field"]) == (400, "Idempotency-Key")
+
+
+def test_a_test_sent_again_under_its_key_is_one_delivery(tenant, made):
+    path = f"{PATH}/{made['id']}"
+    for _ in range(2):
+        tenant.ask("POST", f"{path}/test", json={}, headers={"Idempotency-Key": "k"})
+
+    assert len(tenant.get(f"{path}/deliveries").json["deliveries"]) == 1
