@@ -41,7 +41,8 @@ _ADD = text(
     )
     """
 )
-# Those of an endpoint in their order, and not all of a million at once.
+# Those of an endpoint in their order, and not all of a million at once. While it fails
+# one at a time finds out whether it is back: threads that wait for it are others' too.
 _UNPUBLISHED = text(
     """
     select d.* from webhook_endpoints e cross join lateral (
@@ -50,7 +51,7 @@ _UNPUBLISHED = text(
         from webhook_deliveries
         where endpoint_id = e.id and state = 'pending' and published_at is null
         order by id
-        limit greatest(0, :at_once - (
+        limit greatest(0, case when e.failing_since is null then :at_once else 1 end - (
             select count(*) from webhook_deliveries o
             where o.endpoint_id = e.id and o.state = 'pending'
                 and o.published_at is not null

@@ -526,3 +526,21 @@ def test_what_ended_long_ago_is_forgotten(
 
     assert purged == 1
     assert [one["state"] for one in page(endpoint)] == ["pending"]
+
+
+def test_a_failing_endpoint_is_tried_by_one_delivery_at_a_time(
+    hear, batch, attempt, receiver
+):
+    """The others wait without counting attempts, until one was taken."""
+    hear("message.sent", batch_size=1)
+    receiver.says(Reply(500))
+    batch()
+    attempt()
+    batch(failed=0)
+
+    retried = attempt()
+    rest = attempt()
+
+    assert (len(retried), len(rest)) == (1, 3)
+    assert sorted(job.attempts for job, _ in rest) == [0, 0, 0]
+    assert len(receiver.heard) == 4
