@@ -80,6 +80,11 @@ class Settings(BaseSettings):
     key_life_s: float = Field(default=24 * 3600, gt=0)
     unknown_window_s: float = Field(default=90, gt=0)
 
+    outgoing_threads: int = Field(default=16, ge=1)
+    outgoing_deadline_s: float = Field(default=15, gt=0, le=60)
+    outgoing_disable_after_s: float = Field(default=5 * 24 * 3600, gt=0)
+    outgoing_keep_s: float = Field(default=7 * 24 * 3600, gt=0)
+
     log_level: str = "INFO"
 
     @cached_property

@@ -91,6 +91,14 @@ BREAKER_WAITS = Counter(
     registry=METRICS,
 )
 
+#: Calls to tenants' endpoints that ended: `delivered` or `failed`.
+OUTGOING_ATTEMPTS = Counter(
+    "batchsender_outgoing_attempts",
+    "Attempts to deliver to tenants' webhook endpoints, by how they ended.",
+    ["outcome"],
+    registry=METRICS,
+)
+
 
 def _no_fields() -> Mapping[str, Any]:
     return _NO_FIELDS

@@ -14,13 +14,24 @@ import dramatiq
 from brokers.encoding import ENCODER
 from brokers.jetstream import JetStreamBroker
 from brokers.routes import Route
-from models.jobs import Job, RecordWebhook, SendChunk, SendMessage
+from brokers.tenants import TenantShare
+from models.jobs import DeliverWebhook, Job, RecordWebhook, SendChunk, SendMessage
 
-__all__ = ["ENCODER", "connect", "routes", "send", "send_many", "to_message"]
+__all__ = [
+    "ENCODER",
+    "connect",
+    "routes",
+    "send",
+    "send_later",
+    "send_many",
+    "to_message",
+]
 
 #: Batches that a process expands at once, and how long a chunk's job may stand still.
 CONCURRENT_BATCHES = 2
 JOB_PATIENCE_S = 45.0
+#: Outgoing webhooks that one endpoint is called with at once, by all workers together.
+CALLS_AN_ENDPOINT = 4
 
 
 def routes(
@@ -61,6 +72,13 @@ def routes(
             "webhooks",
             "webhook.>",
             publish_subject="webhook.{provider}.{event}",
+        ),
+        # Each endpoint has the turn and the cap of a tenant: who is slow is slow alone.
+        Route(
+            "outgoing",
+            "outgoing",
+            "outgoing.{tenant}.deliver",
+            tenants=lambda _: TenantShare(cap=CALLS_AN_ENDPOINT),
         ),
     )
 
@@ -157,9 +175,19 @@ def send_many(
     )
 
 
+def send_later(broker: JetStreamBroker, job: Job, *, delay_s: float) -> None:
+    """Store a job that the server delivers no sooner than in so many seconds.
+
+    Each call stores it anew. Raises as `send`.
+    """
+    broker.enqueue(to_message(job), delay=int(delay_s * 1000))
+
+
 def _options(job: Job) -> dict[str, Any]:
     if isinstance(job, SendChunk | SendMessage):
         return {"tenant": job.tenant_id}
+    if isinstance(job, DeliverWebhook):
+        return {"tenant": job.endpoint_id}
     if isinstance(job, RecordWebhook):
         return {"provider": _token(job.provider), "event": _token(job.event)}
     return {}

@@ -24,6 +24,7 @@ _COMMANDS = {
     "suppressions": "cli.suppressions",
     "send-one": "cli.messages",
     "config": "cli.configs",
+    "endpoints": "cli.endpoints",
     "sink": "cli.sinks",
     "queues": "cli.queues",
     "dead-letters": "cli.dead_letters",

@@ -20,6 +20,7 @@ from models.recipients import Format
 
 Json = dict[str, Any]
 
+_ENDPOINTS = "/api/webhook-endpoints"
 _TIMEOUT_S = (5, 60)
 _UPLOAD_TIMEOUT_S = (5, 300)
 #: The pauses before a part is tried again, in seconds.
@@ -171,6 +172,33 @@ class Api:
         """Return the batch's counts as ClickHouse knows them."""
         return self._ask("GET", f"{_path(batch_id)}/stats")
 
+    def endpoints(self) -> list[Json]:
+        """Return the tenant's webhook endpoints."""
+        found: list[Json] = self._ask("GET", _ENDPOINTS)["webhookEndpoints"]
+        return found
+
+    def create_endpoint(self, endpoint: Json) -> Json:
+        """Return the new webhook endpoint with its secret."""
+        return self._ask("POST", _ENDPOINTS, json=endpoint)
+
+    def delete_endpoint(self, endpoint_id: str) -> None:
+        """Delete a webhook endpoint."""
+        self._answer("DELETE", _endpoint(endpoint_id))
+
+    def test_endpoint(self, endpoint_id: str) -> Json:
+        """Return the delivery of a test event."""
+        return self._ask("POST", f"{_endpoint(endpoint_id)}/test")
+
+    def deliveries(self, endpoint_id: str) -> list[Json]:
+        """Return the latest deliveries to a webhook endpoint."""
+        path = f"{_endpoint(endpoint_id)}/deliveries"
+        found: list[Json] = self._ask("GET", path)["deliveries"]
+        return found
+
+    def replay(self, endpoint_id: str, asked: Json) -> Json:
+        """Return how much is delivered once more."""
+        return self._ask("POST", f"{_endpoint(endpoint_id)}/replay", json=asked)
+
     def neighbours(self) -> dict[str, str]:
         """Return how the API sees its neighbours: `ok` or `away`, by name."""
         # A missing one makes the answer a 503 that tells as much.
@@ -207,6 +235,10 @@ class Api:
         if answer.status_code >= 300 and answer.status_code not in accepted:
             raise _refusal(answer)
         return answer
+
+
+def _endpoint(endpoint_id: str) -> str:
+    return f"{_ENDPOINTS}/{quote(endpoint_id, safe='')}"
 
 
 def _path(batch_id: str) -> str:

@@ -1,7 +1,7 @@
 """`credentials rotate`: what is stored under an old key is stored under the new one."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +15,13 @@ from models.credentials import check_keys, resealed
 from models.database import Database
 from models.errors import BatchSenderError, InvalidInputError
 from models.queries.accounts import credentials_page, reseal_credentials
+from models.queries.endpoints import reseal_secrets, secrets_page
+
+#: What is sealed: how it is read, and how it is kept under another key.
+_KINDS = (
+    (credentials_page, reseal_credentials),
+    (secrets_page, reseal_secrets),
+)
 
 
 @dataclass(slots=True)
@@ -67,7 +74,19 @@ def _rotated(database: Database, keys: str) -> _Rotation:
     # A key that is missing or malformed shall not look like unreadable credentials.
     check_keys(keys)
     done = _Rotation()
-    for config_id, before in _stored(database):
+    for page_of, reseal in _KINDS:
+        _rotate(database, keys, done, _stored(database, page_of), reseal)
+    return done
+
+
+def _rotate(
+    database: Database,
+    keys: str,
+    done: _Rotation,
+    stored: Iterator[tuple[UUID, bytes]],
+    reseal: Callable[..., bool],
+) -> None:
+    for sealed_id, before in stored:
         done.checked += 1
         try:
             sealed = resealed(before, keys)
@@ -76,17 +95,18 @@ def _rotated(database: Database, keys: str) -> _Rotation:
             continue
         if sealed is not None:
             with database.transaction() as connection:
-                done.rotated += reseal_credentials(
-                    connection, config_id, before=before, sealed=sealed
+                done.rotated += reseal(
+                    connection, sealed_id, before=before, sealed=sealed
                 )
-    return done
 
 
-def _stored(database: Database) -> Iterator[tuple[UUID, bytes]]:
+def _stored(
+    database: Database, page_of: Callable[..., list[tuple[UUID, bytes]]]
+) -> Iterator[tuple[UUID, bytes]]:
     after: UUID | None = None
     while True:
         with database.statement() as connection:
-            page = credentials_page(connection, after=after)
+            page = page_of(connection, after=after)
         if not page:
             return
         yield from page

@@ -14,7 +14,7 @@ LISTENING = ("sink", "webhook", "web")
 #: Where the endpoints may be that are called from one machine for its own user.
 LOOPBACK = "127.0.0.0/8,::1/128"
 #: The services that call providers.
-_SENDING = ("worker", "priority")
+_SENDING = ("worker", "priority", "outgoing")
 _HOME = Path(__file__).absolute().parent.parent
 
 
@@ -36,6 +36,7 @@ def services(
         build("sink", ("embedded.sink", "--port", str(ports["sink"])), ports["sink"]),
         build("worker", _worker()),
         build("priority", _priority_worker()),
+        build("outgoing", _outgoing_worker()),
         build("scheduler", ("scheduler",)),
         build("webhook", _receiver(ports["webhook"]), ports["webhook"]),
         build("web", _granian("web_app", ports["web"], threads=4), ports["web"]),
@@ -80,6 +81,11 @@ def _priority_worker() -> tuple[str, ...]:
     # A process of its own: neither its threads nor its interpreter are ever busy with
     # a batch (docs/decisions/0038).
     return (*_dramatiq("1", os.environ.get("PRIORITY_THREADS", "8")), "priority")
+
+
+def _outgoing_worker() -> tuple[str, ...]:
+    # Its threads may all wait for tenants' servers; nothing else waits with them.
+    return (*_dramatiq("1", os.environ.get("OUTGOING_THREADS", "16")), "outgoing")
 
 
 def _dramatiq(processes: str, threads: str) -> tuple[str, ...]:

@@ -60,7 +60,7 @@ class CustomSettings:
             settings.get("headers", {}),
             settings.get("limitUnit", "recipients"),
         )
-        _check_url(found.url)
+        check_url(found.url)
         _require(
             type(found.max_batch) is int and 1 <= found.max_batch <= MAX_BATCH,
             "maxBatch",
@@ -85,7 +85,8 @@ def _require(is_met: bool, name: str, message: str) -> None:  # noqa: FBT001 - i
         raise InvalidInputError(message, field=name)
 
 
-def _check_url(url: Any) -> None:
+def check_url(url: Any) -> None:
+    """Raise `InvalidInputError` unless this is an HTTP address that we may call."""
     message = "“url” must be like https://example.com/messages, with no password in it."
     _require(isinstance(url, str), "url", message)
     _require(url.isascii() and url.isprintable() and " " not in url, "url", message)

@@ -135,10 +135,37 @@ class RecordWebhook:
     received_at: float = 0.0
 
 
-Job = ExpandBatch | SendChunk | SendMessage | RecordWebhook
+@dataclass(frozen=True, slots=True)
+class DeliverWebhook:
+    """Tell a tenant's endpoint of events: one attempt of one delivery.
+
+    Attributes:
+        delivery_id: The delivery, as text.
+        endpoint_id: Whose turn and cap it takes, as text.
+        attempts: How many have ended before this one.
+        epoch: Which decision to publish this copy comes from.
+    """
+
+    actor: ClassVar[str] = "deliver_webhook"
+    queue: ClassVar[str] = "outgoing"
+
+    delivery_id: str
+    endpoint_id: str
+    attempts: int = 0
+    epoch: int = 0
+
+    @property
+    def message_id(self) -> str:
+        """Return what one decision to publish is known by, however often it is sent."""
+        return f"{self.delivery_id}:{self.attempts}:{self.epoch}"
 
 
-_AnyJob = TypeVar("_AnyJob", ExpandBatch, SendChunk, SendMessage, RecordWebhook)
+Job = ExpandBatch | SendChunk | SendMessage | RecordWebhook | DeliverWebhook
+
+
+_AnyJob = TypeVar(
+    "_AnyJob", ExpandBatch, SendChunk, SendMessage, RecordWebhook, DeliverWebhook
+)
 
 
 def job_of(kind: type[_AnyJob], values: Mapping[str, Any]) -> _AnyJob:

@@ -18,7 +18,7 @@ from models.errors import InvalidInputError, NeighbourUnavailableError
 from models.jobs import SendChunk, SendMessage
 from models.queries import idempotency
 from models.timing import Timing
-from scheduler import discovery, event_log, messages, sync, webhook_secrets
+from scheduler import discovery, event_log, messages, outgoing, sync, webhook_secrets
 from scheduler.leader import Leader
 from scheduler.recovery import Recovery
 from scheduler.timetable import Duty, Round, timetable
@@ -84,6 +84,7 @@ def duties(settings: Settings, outcomes: Outcomes) -> list[Duty]:
         Duty("recovery", settings.recovery_interval_s, recovery.recover),
         Duty("housekeeping", _HOUR_S, partial(_tidied, database)),
         webhook_secrets.duty(database, broker),
+        *_outgoing(settings, database, broker),
     ]
     if settings.postgres_sync_enabled:
         every_s = settings.postgres_sync_interval_ms / 1000
@@ -99,6 +100,25 @@ def duties(settings: Settings, outcomes: Outcomes) -> list[Duty]:
 def _tidied(database: Database) -> None:
     with database.statement() as connection:
         idempotency.forget_old_keys(connection)
+
+
+def _outgoing(
+    settings: Settings, database: Database, broker: JetStreamBroker
+) -> list[Duty]:
+    return [
+        Duty(
+            "outgoing",
+            outgoing.EVERY_S,
+            partial(outgoing.publish_deliveries, database, broker),
+        ),
+        Duty(
+            "outgoing recovery",
+            settings.recovery_interval_s,
+            partial(
+                outgoing.recover, database, broker, keep_s=settings.outgoing_keep_s
+            ),
+        ),
+    ]
 
 
 def _broker(settings: Settings) -> JetStreamBroker:

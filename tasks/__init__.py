@@ -10,9 +10,16 @@ from brokers.job_context import JobContext, job_fields
 from brokers.metrics import Metrics
 from middleware.idempotency import Idempotency
 from models.errors import NeighbourUnavailableError
-from models.jobs import ExpandBatch, RecordWebhook, SendChunk, SendMessage, job_of
+from models.jobs import (
+    DeliverWebhook,
+    ExpandBatch,
+    RecordWebhook,
+    SendChunk,
+    SendMessage,
+    job_of,
+)
 from settings import load
-from tasks import expand, send, webhook
+from tasks import expand, outgoing, send, webhook
 from tasks.worker import worker
 from telemetry import METRICS, configure_logging, log_context
 
@@ -105,3 +112,16 @@ def _send(job: SendChunk, *, urgent: bool = False) -> None:
 def record_webhook(**fields: Any) -> None:
     """Take in what a provider reported; see `tasks.webhook`."""
     webhook.record(worker(), job_of(RecordWebhook, fields))
+
+
+@dramatiq.actor(actor_name=DeliverWebhook.actor, queue_name=DeliverWebhook.queue)
+def deliver_webhook(**fields: Any) -> None:
+    """Tell a tenant's endpoint of events; see `tasks.outgoing`."""
+    try:
+        worker().deliverer.deliver(job_of(DeliverWebhook, fields))
+    except NeighbourUnavailableError as error:
+        delivery = current_delivery()
+        if delivery is None:
+            raise
+        outgoing.log.warning("A delivery waits: %s", error)
+        delivery.postpone(_AWAY_S)

@@ -29,6 +29,7 @@ from tasks.accounts import Accounts
 from tasks.demands import Demands
 from tasks.files import Files
 from tasks.limits import Limits
+from tasks.outgoing import Deliverer
 from tasks.provider_words import ProviderWords
 
 log = logging.getLogger("batchsender.worker")
@@ -176,6 +177,7 @@ class Worker:
     senders: Senders
     suppressions: RecentSuppressions
     files: Files
+    deliverer: Deliverer
     callers: ThreadPoolExecutor
     lease: Callable[..., Lease]
 
@@ -213,6 +215,7 @@ class Worker:
             ),
             suppressions=RecentSuppressions(database),
             files=Files(database),
+            deliverer=Deliverer(settings, database),
             callers=callers,
             lease=partial(Lease, client),
         )

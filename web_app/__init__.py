@@ -20,6 +20,7 @@ from web_app.api import (
     send_configs,
     stats,
     suppressions,
+    webhook_endpoints,
 )
 from web_app.neighbours import neighbours as all_neighbours
 from web_app.services import Neighbours, Services
@@ -38,6 +39,7 @@ _RESOURCES = (
     suppressions.suppressions,
     api_keys.api_keys,
     rate_limits.rate_limits,
+    webhook_endpoints.webhook_endpoints,
 )
 
 

@@ -31,7 +31,11 @@ _OWN_WAY = (
     "attachments.create",
 )
 #: What is shown once must not lie in a table.
-_SECRET = ("api_keys.create",)
+_SECRET = (
+    "api_keys.create",
+    "webhook_endpoints.create",
+    "webhook_endpoints.rotate",
+)
 
 _log = logging.getLogger(__name__)
 

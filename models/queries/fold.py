@@ -9,6 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from models.queries.outbox import NOTE_FINISHED, note_fold
+
 # Planners have been wrong about the size of a fold once too often: each recipient is
 # found by its key, whatever the statistics say today.
 _BY_KEY = (
@@ -38,12 +40,13 @@ _FOLD = text(
     f"""
     with due as materialized (
         select batch_id, no, tenant_id, first, last,
-            sent, failed, unknown, suppressed, cancelled, provider_ids, errors
+            sent, failed, unknown, suppressed, cancelled, provider_ids, errors,
+            reopened
         from chunks
         where state = 'done' and folded_at is null
         order by batch_id, no limit :chunks
         for no key update skip locked
-    ), moved_by_range as (
+    ), {note_fold(outcome=_OUTCOME)}, moved_by_range as (
         update recipients r
         set status = {_OUTCOME}, error = {_ERROR}
         from due
@@ -96,30 +99,34 @@ _FOLD = text(
 # Rules 9 and 10: no row open, claimed or unfolded, and nobody unknown who is still
 # to be tried again.
 _COMPLETE = text(
-    """
-    update batches b
-    set status = case when b.status = 'cancelled' then b.status else 'completed' end,
-        finished_at = clock_timestamp()
-    where (
-            b.status in ('processing', 'paused')
-            or (b.status = 'cancelled' and b.finished_at is null)
-        )
-        and b.started_at is not null
-        and not exists (
-            select 1 from chunks c
-            where c.batch_id = b.id and (c.state <> 'done' or c.folded_at is null)
-        )
-        and not (
-            b.status <> 'cancelled'
-            and b.sealed->>'policy' = 'at_least_once'
-            and b.unknown > 0
-            and exists (
-                select 1 from chunks c
-                where c.batch_id = b.id and bit_count(c.unknown) > 0
-                    and c.reopened < :reopens
+    f"""
+    with finished as (
+        update batches b
+        set status =
+                case when b.status = 'cancelled' then b.status else 'completed' end,
+            finished_at = clock_timestamp()
+        where (
+                b.status in ('processing', 'paused')
+                or (b.status = 'cancelled' and b.finished_at is null)
             )
-        )
-    returning b.id
+            and b.started_at is not null
+            and not exists (
+                select 1 from chunks c
+                where c.batch_id = b.id and (c.state <> 'done' or c.folded_at is null)
+            )
+            and not (
+                b.status <> 'cancelled'
+                and b.sealed->>'policy' = 'at_least_once'
+                and b.unknown > 0
+                and exists (
+                    select 1 from chunks c
+                    where c.batch_id = b.id and bit_count(c.unknown) > 0
+                        and c.reopened < :reopens
+                )
+            )
+        returning b.*
+    ), noted as ({NOTE_FINISHED})
+    select id from finished
     """
 )
 _TO_LOG = text(

@@ -182,7 +182,7 @@ def test_queues_are_shown_with_their_figures(shell, die):
 
     assert (code, err) == (0, "")
     figures = {one.pop("queue"): one for one in json.loads(out)}
-    assert figures.keys() == {"batch", "priority", "chunk", "webhook"}
+    assert figures.keys() == {"batch", "priority", "chunk", "webhook", "outgoing"}
     webhook = figures["webhook"]
     assert (webhook["dead"], webhook["ready"], webhook["in_flight"]) == (3, 0, 0)
     assert "webhook" in shell.run("queues", "--every", "0.1")[1]

@@ -11,10 +11,12 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import make_url, text
 
+from models import outgoing_tables
 from models.database import Database
 from models.payload import content_of
-from models.tables import metadata
 
+#: Of all tables: those of outgoing webhooks join it when their module is imported.
+metadata = outgoing_tables.metadata
 #: Everything about our tables that a reader of `models.tables` relies on, as text.
 _CATALOGUE = """
     select 'index', tablename, indexdef from pg_indexes where schemaname = 'public'
