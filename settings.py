@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     breaker_longest_wait_s: float = Field(default=60, gt=0)
     key_life_s: float = Field(default=24 * 3600, gt=0)
     unknown_window_s: float = Field(default=90, gt=0)
+    brake_min_sends: int = Field(default=500, ge=1)
+    brake_bounce_rate: float = Field(default=0.10, ge=0, le=1)
+    brake_complaint_rate: float = Field(default=0.003, ge=0, le=1)
 
     outgoing_threads: int = Field(default=16, ge=1)
     outgoing_deadline_s: float = Field(default=15, gt=0, le=60)

@@ -99,6 +99,23 @@ OUTGOING_ATTEMPTS = Counter(
     registry=METRICS,
 )
 
+#: Reports of providers by what became of them: `taken`, `repeated` (known by its id),
+#: `waiting` (its message id is not known yet; each try counts), `nobody` (it names
+#: nobody its account may speak of) or `aside` (not about what became of a message).
+REPORTS = Counter(
+    "batchsender_reports",
+    "Reports of providers, by provider and what became of them.",
+    ["provider", "became"],
+    registry=METRICS,
+)
+
+#: Send configs that were stopped for their rate of bounces or complaints.
+BRAKES = Counter(
+    "batchsender_brakes",
+    "Send configs stopped for their rate of bounces or complaints.",
+    registry=METRICS,
+)
+
 
 def _no_fields() -> Mapping[str, Any]:
     return _NO_FIELDS

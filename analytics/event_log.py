@@ -144,13 +144,17 @@ class EventLog:
         rows = intake_rows(chunks)
         if not rows:
             return 0
-        values = zip(*rows, strict=True)
-        columns = [
-            Column(name, of_type, column)
-            for (name, of_type), column in zip(_COLUMNS, values, strict=True)
-        ]
-        self._client.insert("chunk_log", columns, token=token_of(rows))
+        self._client.insert("chunk_log", columns_of(rows), token=token_of(rows))
         return sum(row.members.count("1") or row.size for row in rows)
+
+
+def columns_of(rows: Sequence[IntakeRow]) -> list[Column]:
+    """Return rows, at least one, as the columns of `chunk_log`."""
+    values = zip(*rows, strict=True)
+    return [
+        Column(name, of_type, column)
+        for (name, of_type), column in zip(_COLUMNS, values, strict=True)
+    ]
 
 
 def intake_rows(chunks: Iterable[ChunkEvents]) -> list[IntakeRow]:

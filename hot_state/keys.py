@@ -26,6 +26,9 @@ BREAKER_TTL_S = 2 * 86_400
 #: the waits between refusals (`limiter.TURNS_S`).
 SHORTAGE_TTL_S = 15
 
+#: How long a report is known by its id; providers repeat theirs for 28 hours at most.
+REPORT_TTL_S = 48 * 3600
+
 #: The bitmaps' statuses, of highest rank first: who is in one is in none after it.
 RANKED: tuple[RecipientStatus, ...] = tuple(
     sorted(OUTCOMES, key=lambda status: status.rank, reverse=True)
@@ -71,3 +74,8 @@ def lease(name: str) -> str:
 def breaker(scope: str) -> str:
     """Return the string that holds a circuit breaker's state as JSON."""
     return f"breaker:{scope}"
+
+
+def report(digest: str) -> str:
+    """Return the string that tells that a report was taken."""
+    return f"report:{digest}"

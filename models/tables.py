@@ -250,6 +250,7 @@ recipients = Table(
     Column("status", recipient_status, nullable=False, server_default="pending"),
     Column("provider_message_id", Text),
     Column("error", Text),
+    Column("hard_bounce", Boolean),
     PrimaryKeyConstraint("batch_id", "seq"),
     # One number of both: looked up by it alone, an address is found at the same cost
     # whatever the planner believes about the sizes of batches.
@@ -258,6 +259,18 @@ recipients = Table(
         text("hashtextextended(address, uuid_hash_extended(batch_id, 0))"),
     ),
     postgresql_with={"fillfactor": "45"},
+)
+
+#: What the automatic brake looks at, by the hour in which it became known.
+config_rates = Table(
+    "config_rates",
+    metadata,
+    Column("config_id", Uuid, ForeignKey("send_configs.id"), nullable=False),
+    Column("hour", DateTime(timezone=True), nullable=False),
+    _count("sent"),
+    _count("hard_bounces"),
+    _count("complaints"),
+    PrimaryKeyConstraint("config_id", "hour"),
 )
 
 #: `tenant_id` null is everybody's list. Mail addresses are in lower case.

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from models.database import Database
 from models.queries import recovery
+from models.queries.braking import forget_old_rates
 from scheduler.sync import REOPENS
 
 log = logging.getLogger("batchsender.recovery")
@@ -32,12 +33,14 @@ class Recovery:
 
         A queue that holds fewer messages than the ledger has published and not
         finished, twice running, has lost some. Copies of the others are harmless.
-        `""` stands for the queue of all tenants' single messages.
+        `""` stands for the queue of all tenants' single messages. What the automatic
+        brake looks at no more is deleted, too.
         """
         with self._database.transaction() as connection:
             again = recovery.reopen_unknown(
                 connection, window_s=self._unknown_window_s, reopens=REOPENS
             )
+            forget_old_rates(connection)
         with self._database.statement() as connection:
             before = recovery.now(connection)
         stored = self._stored()

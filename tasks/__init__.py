@@ -1,11 +1,12 @@
 """The actors: what `dramatiq tasks` runs."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import dramatiq
 from dramatiq.middleware import Middleware, Retries
 
-from brokers import current_delivery, dispatch
+from brokers import BatchedMessage, current_delivery, dispatch
 from brokers.job_context import JobContext, job_fields
 from brokers.metrics import Metrics
 from middleware.idempotency import Idempotency
@@ -108,10 +109,15 @@ def _send(job: SendChunk, *, urgent: bool = False) -> None:
             delivery.leave()
 
 
-@dramatiq.actor(actor_name=RecordWebhook.actor, queue_name=RecordWebhook.queue)
-def record_webhook(**fields: Any) -> None:
-    """Take in what a provider reported; see `tasks.webhook`."""
-    webhook.record(worker(), job_of(RecordWebhook, fields))
+@dramatiq.actor(
+    actor_name=RecordWebhook.actor,
+    queue_name=RecordWebhook.queue,
+    batch_size=500,
+    batch_wait_ms=200,
+)
+def record_webhook(messages: Sequence[BatchedMessage]) -> None:
+    """Take in what providers reported; see `tasks.webhook`."""
+    webhook.process(worker().processor, messages)
 
 
 @dramatiq.actor(actor_name=DeliverWebhook.actor, queue_name=DeliverWebhook.queue)

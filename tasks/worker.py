@@ -8,13 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
+from analytics import client as analytics_client
+from analytics.message_index import places
+from analytics.reported import EventWriter
 from hot_state import client as hot_state_client
 from hot_state.breaker import Breakers
 from hot_state.limiter import Limiter
 from hot_state.lock import Lease
 from hot_state.outcomes import Outcomes
+from hot_state.seen import Seen
 from hot_state.shortages import Shortages
 from models.addresses import listed_as
+from models.brake import BrakeRule
 from models.breaker import BreakerRule
 from models.database import Database
 from models.message import Content, Templates
@@ -31,6 +36,7 @@ from tasks.files import Files
 from tasks.limits import Limits
 from tasks.outgoing import Deliverer
 from tasks.provider_words import ProviderWords
+from tasks.webhook import Processor
 
 log = logging.getLogger("batchsender.worker")
 
@@ -180,6 +186,7 @@ class Worker:
     deliverer: Deliverer
     callers: ThreadPoolExecutor
     lease: Callable[..., Lease]
+    processor: Processor
 
     @classmethod
     def build(cls, settings: Settings) -> "Worker":
@@ -218,6 +225,7 @@ class Worker:
             deliverer=Deliverer(settings, database),
             callers=callers,
             lease=partial(Lease, client),
+            processor=_processor(database, Seen(client), settings),
         )
 
 
@@ -228,6 +236,21 @@ def _breaker_rule(settings: Settings) -> BreakerRule:
         wait_s=settings.breaker_wait_s,
         longest_wait_s=settings.breaker_longest_wait_s,
         probe_s=settings.lease_s,
+    )
+
+
+def _processor(database: Database, seen: Seen, settings: Settings) -> Processor:
+    analytics = analytics_client.connect(settings.clickhouse_url.get_secret_value())
+    return Processor(
+        database=database,
+        seen=seen,
+        places=partial(places, analytics),
+        log_reported=EventWriter(analytics).write,
+        rule=BrakeRule(
+            min_sends=settings.brake_min_sends,
+            bounce_rate=settings.brake_bounce_rate,
+            complaint_rate=settings.brake_complaint_rate,
+        ),
     )
 
 

@@ -2,20 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 import orjson
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from models import chunk as rules
 from models.chunk import Chunk
 from models.database import Database
 from models.limit import Limit
 from models.plan import Plan
-from models.queries import control, ledger, publishing
+from models.queries import control, ledger, publishing, reports
 from models.queries.tenants import NewConfig, create_config, create_tenant
+from models.report import Report
+from models.status import RecipientStatus
 
 _BATCH = text(
     """
@@ -162,3 +164,25 @@ def finish(database: Database, batch_id: UUID, *, no: int = 0, **sets: Any) -> N
         advanced = ledger.advance(connection, held, then=None, lease_s=45)
     assert advanced is not None
     assert advanced.done
+
+
+def reported(
+    connection: Connection, batch_id: UUID, seq: int, status: RecipientStatus | str
+) -> bool:
+    """Have a provider report one recipient's status; tell whether it moved."""
+    report = Report(
+        RecipientStatus(status), datetime.now(UTC), batch_id=batch_id, seq=seq
+    )
+    taken = reports.move_recipients(connection, [(report, None)])
+    return any(one.before is not None for one in taken)
+
+
+def rates_of(database: Database, config: dict[str, Any]) -> tuple[int, ...]:
+    """Return what the brake knows of a config: sends, hard bounces, complaints."""
+    query = """
+        select coalesce(sum(sent), 0), coalesce(sum(hard_bounces), 0),
+            coalesce(sum(complaints), 0)
+        from config_rates where config_id = :id
+        """
+    with database.statement() as connection:
+        return tuple(connection.execute(text(query), {"id": config["id"]}).one())

@@ -81,7 +81,7 @@ _FOLD = text(
                 as suppressed,
             coalesce(sum(n) filter (where after = 'cancelled'), 0)
                 - coalesce(sum(n) filter (where before = 'cancelled'), 0) as cancelled
-        from counted group by batch_id
+        from counted group by batch_id order by batch_id
     ), totals as (
         update batches b
         set sent = b.sent + change.sent,
@@ -90,6 +90,13 @@ _FOLD = text(
             suppressed = b.suppressed + change.suppressed,
             cancelled = b.cancelled + change.cancelled
         from change where b.id = change.batch_id
+        returning b.config_id, change.sent
+    ), rated as (
+        insert into config_rates (config_id, hour, sent)
+        select config_id, date_trunc('hour', clock_timestamp()), sum(sent)
+        from totals group by config_id having sum(sent) <> 0 order by config_id
+        on conflict (config_id, hour)
+            do update set sent = config_rates.sent + excluded.sent
     )
     update chunks c set folded_at = clock_timestamp(), logged_at = null
     from due where c.batch_id = due.batch_id and c.no = due.no

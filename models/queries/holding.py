@@ -32,6 +32,15 @@ _PAUSE = text(
     where id = :batch_id and status = 'processing'
     """
 )
+# What was counted before is forgiven; the brake's figures are locked before the config,
+# as whoever brakes does.
+_FORGIVE = text(
+    """
+    delete from config_rates where config_id in (
+        select id from send_configs where id = :config_id and tenant_id = :tenant_id
+    )
+    """
+)
 # Chunks that met the held config are unpublished already, with a new epoch.
 _RELEASE = text(
     """
@@ -78,9 +87,10 @@ def hold_config(connection: Connection, config_id: str, asked: Hold) -> bool:
 def release_config(connection: Connection, tenant_id: UUID, config_id: UUID) -> None:
     """Let a config send again; `NotFoundError` when the tenant has none of that id.
 
-    Its batches are taken up by the next discovery.
+    Its batches are taken up by the next discovery; the brake counts from nothing.
     """
     given = {"config_id": config_id, "tenant_id": tenant_id}
+    connection.execute(_FORGIVE, given)
     if connection.execute(_RELEASE, given).scalar() is None:
         raise NotFoundError(
             "There is no such send config; list yours at GET /api/send-configs."

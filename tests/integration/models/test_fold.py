@@ -5,14 +5,14 @@ from threading import Barrier
 
 import pytest
 
-from models.queries import control, fold, ledger, reports
-from models.status import RecipientStatus
+from models.queries import control, fold, ledger
 from tests.factories import (
     claimed,
     fields_of,
     finish,
     make_config,
     make_started,
+    reported,
     set_chunk,
     statuses_of,
 )
@@ -104,12 +104,7 @@ def test_an_event_that_comes_before_the_fold_counts_once(ledger_database, config
     finish(ledger_database, batch_id, unknown=2, failed=4)
     moves = [(0, "delivered"), (1, "delivered"), (0, "opened"), (0, "delivered")]
     with ledger_database.transaction() as connection:
-        moved = [
-            reports.move_recipient(
-                connection, batch_id, seq, status=RecipientStatus(status)
-            )
-            for seq, status in moves
-        ]
+        moved = [reported(connection, batch_id, seq, status) for seq, status in moves]
     assert moved == [True, True, True, False]
     assert counters(ledger_database, batch_id) == (2, 0, 0, 0, 0)
 
@@ -127,9 +122,7 @@ def test_an_event_after_the_fold_moves_the_counters(ledger_database, config):
 
     with ledger_database.transaction() as connection:
         for seq, status in ((0, "bounced"), (1, "complained"), (9, "sent")):
-            reports.move_recipient(
-                connection, batch_id, seq, status=RecipientStatus(status)
-            )
+            reported(connection, batch_id, seq, status)
 
     assert counters(ledger_database, batch_id) == (2, 0, 0, 0, 0)
 

@@ -3,14 +3,14 @@
 import pytest
 from sqlalchemy import text
 
-from models.queries import fold, recovery, reports
-from models.status import RecipientStatus
+from models.queries import fold, recovery
 from tests.factories import (
     claimed,
     fields_of,
     finish,
     make_config,
     make_started,
+    reported,
     set_chunk,
     statuses_of,
 )
@@ -87,9 +87,7 @@ def test_exactly_those_still_unknown_are_tried_again(ledger_database, config):
     fold_all(ledger_database)
     with ledger_database.transaction() as connection:
         for seq, status in ((0, "delivered"), (1, "failed")):
-            reports.move_recipient(
-                connection, batch_id, seq, status=RecipientStatus(status)
-            )
+            reported(connection, batch_id, seq, status)
     assert reopen(ledger_database, window_s=60) == 0
 
     assert reopen(ledger_database) == 1
@@ -123,9 +121,7 @@ def test_when_events_told_of_all_nobody_is_called(ledger_database, config):
     fold_all(ledger_database)
     with ledger_database.transaction() as connection:
         for seq in (0, 1):
-            reports.move_recipient(
-                connection, batch_id, seq, status=RecipientStatus.DELIVERED
-            )
+            reported(connection, batch_id, seq, "delivered")
 
     reopen(ledger_database)
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 
 from models import chunk as rules
-from models.queries import control, fold, ledger, publishing, reopening, reports
-from models.status import RecipientStatus
+from models.queries import control, fold, ledger, publishing, reopening
 from tests.factories import (
     claimed,
     fields_of,
     make_config,
     make_started,
+    reported,
     statuses_of,
 )
 
@@ -89,9 +89,7 @@ def test_whom_an_event_proved_sent_is_not_called(ledger_database, batch_id):
     """However it came about, a proof outranks our burial."""
     fold_all(ledger_database)
     with ledger_database.transaction() as connection:
-        reports.move_recipient(
-            connection, batch_id, 3, status=RecipientStatus.DELIVERED
-        )
+        reported(connection, batch_id, 3, "delivered")
 
     assert reopen(ledger_database, batch_id).open == 1
 

@@ -5,11 +5,13 @@ from sqlalchemy import text
 
 from hot_state.outcomes import Outcomes
 from models.outcome import Outcome
-from models.queries import reports
-from models.status import RecipientStatus
 from scheduler.drawing import redraw
 from scheduler.sync import sync
-from tests.factories import finish, make_started
+from tests.factories import (
+    finish,
+    make_started,
+    reported,
+)
 
 
 @pytest.fixture
@@ -57,9 +59,7 @@ def test_bitmaps_that_are_ahead_of_the_fold_are_left(
 def test_an_early_event_is_no_loss(*, ledger_database, outcomes, timing, batch_id):
     """Counters know more than the ledger then, and the ledger decides."""
     with ledger_database.transaction() as connection:
-        reports.move_recipient(
-            connection, batch_id, 3, status=RecipientStatus.DELIVERED
-        )
+        reported(connection, batch_id, 3, "delivered")
     record(outcomes, batch_id, 0, sent=0b11)
     finish(ledger_database, batch_id, no=0)
     sync(ledger_database, outcomes, timing)

@@ -6,13 +6,16 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import orjson
 import pytest
 import requests
+from pydantic import SecretStr
 from sqlalchemy import text
 
+from analytics import client as analytics_client
+from analytics.migrations import migrate
 from brokers import Delivery
 from embedded.sink_ledger import SinkCall, read
 from embedded.stack import Stack
@@ -194,3 +197,28 @@ def config_of(ledger_database):
             return dict(rows.mappings().one())
 
     return found
+
+
+@pytest.fixture(scope="module")
+def analytics_url(stack):
+    """A database of the module's own in ClickHouse."""
+    stack.clickhouse.start()
+    server, _, _ = stack.clickhouse.url.rpartition("/")
+    return f"{server}/reports_{uuid4().hex}"
+
+
+@pytest.fixture(scope="module")
+def analytics(analytics_url):
+    """Its tables are there."""
+    client = analytics_client.connect(analytics_url)
+    migrate(client)
+    yield client
+    client.command(f"DROP DATABASE `{client.database}`", in_database=False)
+    client.close()
+
+
+@pytest.fixture
+def processor(start_worker, analytics, analytics_url):
+    """A worker's, with ClickHouse."""
+    assert analytics
+    return start_worker(clickhouse_url=SecretStr(analytics_url)).processor
