@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-import pytest
-
 from models.limit import Limit
 from tests.chaos.batches import Batch, make_batch, send_to_the_middle, sink_calls
 from tests.chaos.evidence import seqs_of
@@ -40,21 +38,15 @@ def _outage(
     return fault
 
 
-@pytest.mark.parametrize("keyed", [False, True])
-def test_a_dead_provider_is_replaced_until_it_is_back(
-    house: House, *, keyed: bool
-) -> None:
+def test_a_dead_provider_is_replaced_until_it_is_back(house: House) -> None:
     """Everybody open goes by the other; who was in call at its death does not."""
-    batch = make_batch(
-        house, limit=LIMIT, recipients=RECIPIENTS, keyed=keyed, falls_back=True
-    )
-    name = "sink-keyed" if keyed else "sink-plain"
+    batch = make_batch(house, limit=LIMIT, recipients=RECIPIENTS, falls_back=True)
 
-    fault = _outage(house, batch, house.processes[name].kill, house.heal)
+    fault = _outage(house, batch, house.processes["sink-plain"].kill, house.heal)
 
-    found = verify(house, batch, faults=[] if keyed else [fault])
+    found = verify(house, batch, faults=[fault])
     assert found.row["sent"] + found.row["unknown"] == batch.recipients
-    assert found.row["unknown"] <= (0 if keyed else IN_CALL * CALL)
+    assert found.row["unknown"] <= IN_CALL * CALL
 
 
 def test_who_is_in_doubt_waits_for_the_provider_that_knows_the_key(
