@@ -13,6 +13,7 @@ from hot_state.breaker import Breakers
 from hot_state.limiter import Limiter
 from hot_state.lock import Lease
 from hot_state.outcomes import Outcomes
+from hot_state.shared_answers import SharedAnswers
 from hot_state.shortages import Shortages
 from models.addresses import listed_as
 from models.breaker import BreakerRule
@@ -234,7 +235,7 @@ class Worker:
             limits=Limits(database, system_per_s=settings.system_rate_per_s),
             shortages=Shortages(client),
             demands=demands,
-            words=ProviderWords(limiter, callers, demands),
+            words=ProviderWords(limiter, callers, demands, SharedAnswers(client)),
             senders=Senders(
                 database,
                 accounts,
