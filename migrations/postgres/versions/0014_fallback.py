@@ -5,8 +5,8 @@ Expand only: both may be null, so the release before this one still runs on it.
 
 from alembic import op
 
-revision = "0009"
-down_revision = "0008"
+revision = "0014"
+down_revision = "0010"
 
 _UP = """
 alter table send_configs
