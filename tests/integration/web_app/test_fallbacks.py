@@ -4,9 +4,6 @@ from uuid import uuid4
 
 import pytest
 
-from models.queries.tenants import create_api_key, create_tenant
-from tests.integration.web_app.conftest import Caller
-
 ROWS = "email,name\na@example.com,Ann\nb@example.com,Bob\n"
 
 
@@ -43,13 +40,10 @@ def test_a_config_names_its_fallback_by_name_or_id(tenant):
         ({"fallback": 7}, "text"),
     ],
 )
-def test_what_cannot_be_fallen_back_on_is_refused(tenant, database, app, fields, said):
+def test_what_cannot_be_fallen_back_on_is_refused(tenant, make_caller, fields, said):
     """Nobody else's, none of another channel, not itself: it must exist before."""
     tenant.make_config("texts", channel="sms")
-    with database.transaction() as connection:
-        stranger = create_tenant(connection, f"t-{uuid4()}")
-        key = create_api_key(connection, stranger, "test")
-    Caller(app.test_client(), stranger, key).make_config("theirs")
+    make_caller().make_config("theirs")
 
     refused = asked(tenant, **fields)
 
