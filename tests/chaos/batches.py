@@ -25,10 +25,12 @@ RECIPIENTS = 20_000
 #: Rows of each part of an upload whose address came before.
 DOUBLES = 10
 
-_PAYLOAD = {
-    "subject": "Hello {{name}}",
-    "text": "Dear {{name}}, your code is {{code}}.",
-}
+_PAYLOAD = orjson.dumps(
+    {
+        "subject": "Hello {{name}}",
+        "text": "Dear {{name}}, your code is {{code}}.",
+    }
+).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,19 +108,14 @@ def make_batch(
         if falls_back:
             port = house.sink_port(keyed=not keyed)
             other = _config("other", port, limit, policy, keyed=False)
-            other_id = tenants.create_config(connection, tenant, other)["id"]
-            config = replace(config, fallback_id=other_id)
+            config = _falling_back(connection, tenant, config, other)
         made = tenants.create_config(connection, tenant, config)
         batch_id = connection.execute(
             text(
                 "insert into batches (tenant_id, config_id, name, payload)"
                 " values (:tenant, :config, 'chaos', :payload) returning id"
             ),
-            {
-                "tenant": tenant,
-                "config": made["id"],
-                "payload": orjson.dumps(_PAYLOAD).decode(),
-            },
+            {"tenant": tenant, "config": made["id"], "payload": _PAYLOAD},
         ).scalar_one()
     for part, blocks in enumerate(_parts(recipients)):
         with house.database.transaction() as connection:
@@ -126,6 +123,13 @@ def make_batch(
     with house.database.statement() as connection:
         connection.exec_driver_sql("analyze recipients")
     return Batch(batch_id, tenant, keyed, policy, limit, recipients, falls_back)
+
+
+def _falling_back(
+    connection: Connection, tenant: UUID, config: NewConfig, other: NewConfig
+) -> NewConfig:
+    made = tenants.create_config(connection, tenant, other)
+    return replace(config, fallback_id=made["id"])
 
 
 def _config(
