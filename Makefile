@@ -15,11 +15,12 @@ SECONDS ?=
 MEMORY ?=
 KILL ?=
 PRIORITY ?=
+SINGLES ?=
 ONLY ?=
 BENCH = $(if $(N),--recipients $(N)) $(if $(CHUNK),--chunk $(CHUNK)) \
 	$(if $(PEERS),--peers $(PEERS)) $(if $(SECONDS),--seconds $(SECONDS)) \
 	$(if $(MEMORY),--memory) $(if $(KILL),--kill) \
-	$(if $(PRIORITY),--priority)
+	$(if $(PRIORITY),--priority) $(if $(SINGLES),--singles)
 
 .DEFAULT_GOAL := help
 .PHONY: run test check bench bench-broker bench-webhooks help test-unit test-integration test-load clean
@@ -57,7 +58,7 @@ check: $(READY) ## Check format, style, types, imports, and the last test run's 
 
 COVERAGE_PERCENT ?= 90
 
-bench: $(READY) ## Measure the whole way (N CHUNK SECONDS MEMORY=1 PRIORITY=1 PEERS=1)
+bench: $(READY) ## Measure the whole way (N CHUNK SECONDS MEMORY=1 PRIORITY=1 SINGLES=1 PEERS=1)
 	@$(if $(PEERS),$(BIN)/python -c 'import celery' 2>/dev/null || \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 			-e '.[bench]')

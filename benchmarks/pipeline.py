@@ -18,6 +18,7 @@ from benchmarks.meters import machine
 from benchmarks.peers import race
 from benchmarks.priority import beside_a_batch
 from benchmarks.run import Run, send, warm_up
+from benchmarks.singles import one_a_call
 from benchmarks.steady import steady
 from benchmarks.writes import one_update_each, written
 from models.errors import BatchSenderError
@@ -99,10 +100,21 @@ def single_messages(recipients: int, chunk: int) -> dict[str, Any]:
         return beside_a_batch(house, recipients)
 
 
+def one_recipient_a_call(recipients: int, chunk: int) -> dict[str, Any]:
+    """Measure a provider that takes one recipient a call and answers slowly."""
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        House(Path(folder) / "data", chunk=chunk, one_by_one=True) as house,
+    ):
+        return one_a_call(house, recipients)
+
+
 def chosen() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--recipients", type=int, default=500_000)
+    parser.add_argument(
+        "--recipients", type=int, help="500,000 by default; 10,000 with --singles"
+    )
     parser.add_argument("--chunk", type=int, default=500)
     parser.add_argument("--seconds", type=float, help="send batch after batch so long")
     parser.add_argument(
@@ -110,6 +122,9 @@ def chosen() -> argparse.Namespace:
     )
     parser.add_argument(
         "--priority", action="store_true", help="send single messages beside a batch"
+    )
+    parser.add_argument(
+        "--singles", action="store_true", help="one recipient a call, answered slowly"
     )
     parser.add_argument(
         "--peers", type=int, default=0, help="1: Celery and Dramatiq on Redis, too"
@@ -125,18 +140,21 @@ def chosen() -> argparse.Namespace:
 
 def result(options: argparse.Namespace) -> dict[str, Any]:
     """Measure what was asked for."""
+    recipients = options.recipients or (10_000 if options.singles else 500_000)
+    if options.singles:
+        return one_recipient_a_call(recipients, options.chunk)
     if options.memory:
         return two_sizes(options.chunk)
     if options.priority:
-        return single_messages(options.recipients, options.chunk)
+        return single_messages(recipients, options.chunk)
     if options.seconds:
-        return for_some_time(options.recipients, options.chunk, options.seconds)
-    found = one_run(options.recipients, options.chunk)
+        return for_some_time(recipients, options.chunk, options.seconds)
+    found = one_run(recipients, options.chunk)
     if options.peers:
         peers = race.Peers(options.peers_python, options.chunk, say)
-        found["peers"] = peers.run(options.recipients, found)
+        found["peers"] = peers.run(recipients, found)
         if options.kill:
-            found["killed"] = peers.killed(options.recipients)
+            found["killed"] = peers.killed(recipients)
     return found
 
 

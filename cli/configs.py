@@ -42,6 +42,9 @@ def config() -> None:
     type=click.Choice(["at_most_once", "at_least_once"]),
     help="What to do about recipients whose call got no answer.",
 )
+@click.option(
+    "--fallback", metavar="NAME", help="The config that sends while this one's fails."
+)
 @click.option("--secret", help="The secret that signs each call.")
 @data_option
 def create(
@@ -68,6 +71,7 @@ def custom_config(
     burst: float | str | None = None,
     policy: float | str | None = None,
     secret: float | str | None = None,
+    fallback: float | str | None = None,
 ) -> Json:
     """Return the body that creates a config of the provider `custom`.
 
@@ -86,6 +90,7 @@ def custom_config(
         "credentials": _given({"secret": secret}),
         "rateLimit": _given(limit),
         "policy": policy,
+        "fallback": fallback,
     }
     return {key: value for key, value in asked.items() if value not in (None, {})}
 
@@ -103,7 +108,9 @@ def show(*, as_json: bool, data_dir: Path) -> None:
     if as_json:
         click.echo(json.dumps(found))
         return
-    table = Table("name", "channel", "provider", "url", "per second", "policy", "held")
+    table = Table("name", "channel", "provider", "url", "per second", "policy")
+    for name in ("fall-back", "held"):
+        table.add_column(name)
     for one in found:
         table.add_row(
             one["name"],
@@ -112,6 +119,7 @@ def show(*, as_json: bool, data_dir: Path) -> None:
             one["settings"].get("url", ""),
             str(one["rateLimit"]["perSecond"]),
             one["policy"],
+            one["fallback"] or "",
             one["heldReason"] or "",
         )
     Console().print(table)

@@ -104,6 +104,8 @@ def show_result(console: Console, batch: Mapping[str, Any], result: Result) -> N
     for name, value in result.as_json(with_id=False).items():
         table.add_row(name.replace("_per_s", " per second"), _figure(value))
     console.print(table)
+    for name, count in (batch.get("sentBy") or {}).items():
+        console.print(f"Sent by {name}: {count:,}", markup=False)
     if batch.get("reason"):
         console.print(f"Reason: {batch['reason']}", markup=False)
     if batch.get("limitedBy"):

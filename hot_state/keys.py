@@ -71,6 +71,11 @@ def lease(name: str) -> str:
     return f"lease:{name}"
 
 
+def answer(question: str) -> str:
+    """Return the string that holds what one process was told for all."""
+    return f"answer:{question}"
+
+
 def breaker(scope: str) -> str:
     """Return the string that holds a circuit breaker's state as JSON."""
     return f"breaker:{scope}"

@@ -173,15 +173,19 @@ class BreakerSeen:
             "open" if left_s else "half-open", max(0.0, now - circuit.opened_at), left_s
         )
 
-    def reason(self) -> str:
-        """Return why a batch waits, as a tenant may read it; empty: not for this."""
+    def reason(self, fallback: str | None = None) -> str:
+        """Return why a batch waits, as a tenant may read it; empty: not for this.
+
+        With the name of a fall-back it says that this one sends meanwhile.
+        """
         if not self.open_for_s:
             return ""
         minutes = int(self.open_for_s // 60)
         since = f"{minutes} min" if minutes else "a moment"
-        return (
+        text = (
             f"The provider has been failing for {since}; it is tried again by itself."
         )
+        return f"{text} Meanwhile “{fallback}” sends." if fallback else text
 
 
 def _counted(

@@ -69,7 +69,8 @@ class Chunk:
 
     Whoever is in no call and in none of the five outcomes is *open*; nobody is in
     two. `doubt` are those for whom a call was ever made without an answer, `refusals`
-    those who are open because they were refused for now.
+    those who are open because they were refused for now, `by_fallback` those whose last
+    call was declared by the fall-back.
     """
 
     batch_id: str
@@ -90,6 +91,7 @@ class Chunk:
     provider_ids: Mapping[int, str] = field(default_factory=dict)
     errors: Mapping[int, str] = field(default_factory=dict)
     refusals: tuple[Refusal, ...] = ()
+    by_fallback: int = 0
 
     @property
     def decided(self) -> int:
@@ -124,14 +126,25 @@ def taken_by(chunk: Chunk, token: int) -> Chunk:
     return replace(chunk, token=token)
 
 
-def begun(chunk: Chunk, calls: Sequence[int], *, account: str, at: float) -> Chunk:
+def begun(
+    chunk: Chunk,
+    calls: Sequence[int],
+    *,
+    account: str,
+    at: float,
+    by_fallback: bool = False,
+) -> Chunk:
     """Return the chunk with calls to these sets of members declared."""
+    members = sum(calls)
     intents = tuple(
         CallIntent(chunk.calls + number, members, account, at, members & chunk.doubt)
         for number, members in enumerate(calls, start=1)
     )
     return replace(
-        chunk, in_call=chunk.in_call + intents, calls=chunk.calls + len(calls)
+        chunk,
+        in_call=chunk.in_call + intents,
+        calls=chunk.calls + len(calls),
+        by_fallback=chunk.by_fallback & ~members | (members if by_fallback else 0),
     )
 
 

@@ -1,10 +1,11 @@
 """Everything a send depends on, fixed when the batch was sealed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from models.capabilities import Capabilities, capabilities
+from models.chunk import Chunk
 from models.content import Attachment
 from models.levels import Sending
 from models.limit import Counts, Grid, Limit, grid
@@ -39,6 +40,8 @@ class Plan:
         mode: Whose account the config uses.
         unsubscribing: How links to unsubscribe by are made; none where the content
             asks for none.
+        fallback: The same by the config that is taken while this one's provider
+            fails; none where the config names none. It has none itself.
     """
 
     batch_id: str
@@ -55,6 +58,7 @@ class Plan:
     patience: Patience = PATIENCE
     mode: Mode = "byok"
     unsubscribing: Unsubscribing | None = None
+    fallback: "Plan | None" = None
 
     @property
     def sending(self) -> Sending:
@@ -83,23 +87,35 @@ class Plan:
         """Return the files that each message carries; mostly none."""
         return tuple(map(Attachment.of, self.content.get("attachments", ())))
 
+    def owns(self, account: str) -> bool:
+        """Tell whether a call's account is this config's, of whatever revision."""
+        if self.mode == "managed":
+            return account.startswith(f"managed:{self.provider}:")
+        return account.startswith(f"{self.config_id}:")
+
+    def calling(self, chunk: Chunk) -> "Plan":
+        """Return by which plan a chunk's calls under way were made.
+
+        They are all of one account: the next are declared when all have an answer.
+        """
+        other = self.fallback
+        if other is None or not chunk.in_call:
+            return self
+        return other if other.owns(chunk.in_call[0].account) else self
+
     def sealed(self) -> dict[str, Any]:
         """Return the plan as the JSON of `batches.sealed`."""
+        other = self.fallback
         return {
-            "account": self.account,
+            **_of_config(self),
             "channel": self.channel,
-            "provider": self.provider,
-            "settings": dict(self.settings),
             "content": dict(self.content),
             "policy": self.policy,
-            "perSecond": self.limit.per_s,
-            "burst": self.limit.burst,
             "chunk": self.grid.chunk,
-            "call": self.grid.call,
             "retryForS": self.patience.for_s,
             "retryTimes": self.patience.times,
-            "mode": self.mode,
             "unsubscribe": self.unsubscribing and self.unsubscribing.as_json(),
+            "fallback": other and {**_of_config(other), "configId": other.config_id},
         }
 
     @classmethod
@@ -107,7 +123,7 @@ class Plan:
         """Return the plan that a row of `batches` was sealed with."""
         sealed = row["sealed"]
         unsubscribe = sealed.get("unsubscribe")
-        return cls(
+        plan = cls(
             batch_id=str(row["id"]),
             tenant_id=str(row["tenant_id"]),
             config_id=str(row["config_id"]),
@@ -126,6 +142,21 @@ class Plan:
             mode=sealed.get("mode", "byok"),
             unsubscribing=unsubscribe and Unsubscribing.of(unsubscribe),
         )
+        other = sealed.get("fallback")
+        return replace(plan, fallback=plan._by(other)) if other else plan
+
+    def _by(self, other: Mapping[str, Any]) -> "Plan":
+        """Return this plan by another config, as `_of_config` wrote it."""
+        return replace(
+            self,
+            config_id=other["configId"],
+            account=other["account"],
+            provider=other["provider"],
+            settings=other["settings"],
+            limit=Limit(other["perSecond"], other["burst"]),
+            grid=Grid(self.grid.chunk, other["call"]),
+            mode=other["mode"],
+        )
 
     @classmethod
     def seal(
@@ -135,17 +166,16 @@ class Plan:
         *,
         largest_chunk: int,
         unsubscribing: Unsubscribing | None = None,
+        fallback: Mapping[str, Any] | None = None,
     ) -> "Plan":
         """Return the plan for a batch that is about to be sent by `config`.
 
-        `unsubscribing` is kept where the content has `listUnsubscribe`.
+        `unsubscribing` is kept where the content has `listUnsubscribe`. The fall-back
+        sends the same content: what `config` has as defaults stands in it already.
         """
-        limit = Limit(config["rate_per_s"], config["rate_burst"])
-        able = capabilities(config["provider"], config["settings"])
         content = content_of(batch, config)
-        # Where providers take many messages at once, they take no files.
-        max_batch = 1 if content.get("attachments") else able.max_batch
-        return cls(
+        limit, cut = _cut(config, content, largest_chunk)
+        plan = cls(
             batch_id=str(batch["id"]),
             tenant_id=str(batch["tenant_id"]),
             config_id=str(config["id"]),
@@ -159,14 +189,50 @@ class Plan:
             patience=Patience(
                 config.get("retry_for_s", PATIENCE.for_s), config.get("retry_times")
             ),
-            grid=grid(
-                _in_recipients(limit, able.counts, max_batch),
-                max_batch=max_batch,
-                largest_chunk=largest_chunk,
-            ),
+            grid=cut,
             mode=config.get("mode", "byok"),
             unsubscribing=unsubscribing if content.get("listUnsubscribe") else None,
         )
+        return plan if fallback is None else plan._falling_back_on(fallback)
+
+    def _falling_back_on(self, config: Mapping[str, Any]) -> "Plan":
+        limit, cut = _cut(config, self.content, self.grid.chunk)
+        other = {
+            "configId": str(config["id"]),
+            "account": f"{config['id']}:{config['revision']}",
+            "provider": config["provider"],
+            "settings": config["settings"],
+            "perSecond": limit.per_s,
+            "burst": limit.burst,
+            "call": cut.call,
+            "mode": config.get("mode", "byok"),
+        }
+        return replace(self, fallback=self._by(other))
+
+
+def _of_config(plan: Plan) -> dict[str, Any]:
+    """Return what a plan has of its config, and its fall-back of another one."""
+    return {
+        "account": plan.account,
+        "provider": plan.provider,
+        "settings": dict(plan.settings),
+        "perSecond": plan.limit.per_s,
+        "burst": plan.limit.burst,
+        "call": plan.grid.call,
+        "mode": plan.mode,
+    }
+
+
+def _cut(
+    config: Mapping[str, Any], content: Mapping[str, Any], largest_chunk: int
+) -> tuple[Limit, Grid]:
+    """Return a config's limit, and how a batch is cut by it."""
+    limit = Limit(config["rate_per_s"], config["rate_burst"])
+    able = capabilities(config["provider"], config["settings"])
+    # Where providers take many messages at once, they take no files.
+    max_batch = 1 if content.get("attachments") else able.max_batch
+    counted = _in_recipients(limit, able.counts, max_batch)
+    return limit, grid(counted, max_batch=max_batch, largest_chunk=largest_chunk)
 
 
 def _in_recipients(limit: Limit, counts: Counts, max_batch: int) -> Limit:

@@ -121,7 +121,8 @@ idempotency_keys = Table(
 
 #: `credentials` is a PyNaCl SecretBox, none where `mode` is managed; `held_reason`
 #: stops all sending by a config, until `held_until` where it has one; `revision`
-#: grows with each change of the account. `webhook_secret` is sealed by another key;
+#: grows with each change of the account; `fallback_id` is the tenant's config that is
+#: taken while this one's provider fails. `webhook_secret` is sealed by another key;
 #: see `models.queries.webhook_secrets` for it and its two revisions.
 send_configs = Table(
     "send_configs",
@@ -147,6 +148,7 @@ send_configs = Table(
     Column("webhook_secret", LargeBinary),
     Column("webhook_revision", BigInteger, nullable=False, server_default="0"),
     Column("webhook_published", BigInteger, nullable=False, server_default="0"),
+    Column("fallback_id", Uuid, ForeignKey("send_configs.id")),
     UniqueConstraint("tenant_id", "name"),
     Index(
         "send_configs_webhook_unpublished_idx",
@@ -161,6 +163,7 @@ send_configs = Table(
         "held_until",
         postgresql_where=text("held_until is not null"),
     ),
+    CheckConstraint("fallback_id <> id", name="fallback"),
     CheckConstraint("mode in ('managed', 'byok')", name="mode"),
     CheckConstraint("policy in ('at_most_once', 'at_least_once')", name="policy"),
     CheckConstraint("channel in ('email', 'sms', 'webhook')", name="channel"),
@@ -310,7 +313,8 @@ rate_limit_overrides = Table(
 )
 
 #: The ledger (design, section 5). Bit strings hold position 0 first. `late` are
-#: those whom a holder knew to be sent after it had lost the row.
+#: those whom a holder knew to be sent after it had lost the row; `by_fallback` those
+#: whose last call was by the fall-back, null for nobody.
 chunks = Table(
     "chunks",
     metadata,
@@ -344,6 +348,7 @@ chunks = Table(
     _time("folded_at"),
     _time("logged_at"),
     Column("refusals", JSONB, nullable=False, server_default="[]"),
+    Column("by_fallback", BIT(varying=True)),
     PrimaryKeyConstraint("batch_id", "no"),
     CheckConstraint(
         "bit_count(sent | failed | unknown | suppressed | cancelled)"

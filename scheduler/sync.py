@@ -94,7 +94,7 @@ def _close_by_record(database: Database, outcomes: Outcomes, timing: Timing) -> 
             held = ledger.in_call(connection, batch_id, no)
         if plan is None or held is None or held.token != token:
             continue
-        after = rules.recorded(held, record, keyed=plan.keyed)
+        after = rules.recorded(held, record, keyed=plan.calling(held).keyed)
         if not after.in_call:
             _close(database, after, timing)
 

@@ -10,6 +10,7 @@ from brokers import BatchedMessage, current_delivery, dispatch
 from brokers.job_context import JobContext, job_fields
 from brokers.metrics import Metrics
 from middleware.idempotency import Idempotency
+from middleware.rate_limit import RateLimit
 from models.errors import NeighbourUnavailableError
 from models.jobs import (
     DeliverWebhook,
@@ -52,6 +53,7 @@ broker = dispatch.connect(
         JobContext(),
         SetUp(),
         Idempotency(lambda: worker().outcomes, deliveries=_deliveries),
+        RateLimit(lambda: worker().limiter),
         Metrics(METRICS),
     ],
 )

@@ -8,13 +8,14 @@ rule 6): the label and the credentials are always those of one reading.
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from models import credentials
 from models.credentials import fingerprint
 from models.database import Database
 from models.errors import InvalidInputError
 from models.plan import Plan
-from models.queries.accounts import revisions, sealed_account
+from models.queries.accounts import Standing, sealed_account, standings
 from providers import registry
 from providers.guard import Guard
 from providers.provider import Provider
@@ -54,7 +55,7 @@ class Accounts:
         self._guard = guard
         self._lock = threading.Lock()
         self._read_at = float("-inf")
-        self._revisions: dict[str, int] = {}
+        self._standings: dict[str, Standing] = {}
         self._providers: dict[tuple[str, str], Provider] = {}
 
     def label(self, plan: Plan) -> str:
@@ -64,11 +65,15 @@ class Accounts:
         """
         if plan.mode == "managed":
             return self._managed_label(plan.provider)
-        with self._lock:
-            is_old = time.monotonic() - self._read_at > _FRESH_S
-            if is_old or plan.config_id not in self._revisions:
-                self._refresh(plan.config_id)
-            return f"{plan.config_id}:{self._revisions[plan.config_id]}"
+        return f"{plan.config_id}:{self._standing(plan.config_id).revision}"
+
+    def is_held(self, plan: Plan) -> bool:
+        """Tell whether a plan's config is held; at most 2 s old.
+
+        The ledger's statements ask that of a batch's own config; a fall-back is looked
+        at here.
+        """
+        return self._standing(plan.config_id).is_held
 
     def provider(self, plan: Plan) -> tuple[str, Provider]:
         """Return the label and the provider that calls by that account."""
@@ -87,11 +92,18 @@ class Accounts:
         for provider in self._providers.values():
             provider.close()
 
+    def _standing(self, config_id: str) -> Standing:
+        with self._lock:
+            is_old = time.monotonic() - self._read_at > _FRESH_S
+            if is_old or config_id not in self._standings:
+                self._refresh(config_id)
+            return self._standings[config_id]
+
     def _refresh(self, config_id: str) -> None:
         asked_at = time.monotonic()
         with self._database.statement() as connection:
-            known = {*self._revisions, config_id}
-            self._revisions = dict(revisions(connection, known))
+            known = {*self._standings, config_id}
+            self._standings = dict(standings(connection, known))
         self._read_at = asked_at
 
     def _account(self, plan: Plan) -> tuple[str, Mapping[str, str]]:
@@ -100,7 +112,8 @@ class Accounts:
         with self._database.statement() as connection:
             revision, sealed = sealed_account(connection, plan.config_id)
         with self._lock:
-            self._revisions[plan.config_id] = revision
+            known = self._standings.get(plan.config_id, Standing(revision))
+            self._standings[plan.config_id] = replace(known, revision=revision)
         return f"{plan.config_id}:{revision}", credentials.unseal(sealed, self._keys)
 
     def _managed_label(self, provider: str) -> str:

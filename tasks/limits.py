@@ -35,7 +35,7 @@ class Limits:
         self._lock = Lock()
         self._read_at = float("-inf")
         self._overrides: dict[str, Limit] = {}
-        self._levels: dict[str, tuple[Level, ...]] = {}
+        self._levels: dict[tuple[str, str], tuple[Level, ...]] = {}
 
     def of(self, plan: Plan) -> tuple[Level, ...]:
         """Return a plan's levels by overrides that are at most 2 s old."""
@@ -43,11 +43,12 @@ class Limits:
             self._refresh()
         # The list's own dictionary: who began with an old list must not fill a new one.
         known = self._levels
-        if plan.batch_id not in known:
-            known[plan.batch_id] = levels(
+        key = (plan.batch_id, plan.config_id)
+        if key not in known:
+            known[key] = levels(
                 plan.sending, self._overrides, system_per_s=self._system_per_s
             )
-        return known[plan.batch_id]
+        return known[key]
 
     def _refresh(self) -> None:
         # Nothing is known before the first list: then all wait for it.

@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from brokers import Delivery
 from hot_state.limiter import TURNS_S
@@ -20,6 +21,7 @@ from models.chunk import CallIntent, Chunk
 from models.errors import BatchSenderError
 from models.jobs import SendChunk
 from models.outcome import Answer
+from models.plan import Plan
 from models.queries import publishing
 from providers.provider import Call, File
 from tasks.ledger_row import LONGEST_NAK_S, LedgerRow
@@ -120,7 +122,7 @@ class ChunkRun:
         return self._tokens.failing_for_s >= self._plan.patience.for_s
 
     def _take_over(self, held: Chunk, status: str) -> None:
-        held = self._row.with_records(held, keyed=self._plan.keyed)
+        held = self._row.with_records(held, keyed=self._plan.calling(held).keyed)
         held = rules.with_late_facts(held)
         if held.crashes >= MOST_CRASHES:
             self._bury(held)
@@ -138,7 +140,7 @@ class ChunkRun:
 
     def _go_on(self, held: Chunk, status: str) -> None:
         """Repeat the calls of a row that was taken over, or declare the next ones."""
-        if held.in_call and status in _STANDING:
+        if held.in_call and (status in _STANDING or self._is_held(held)):
             self._row.advance(held, None, wait_s=LONGEST_NAK_S)
             return
         held = self._rendered(held)
@@ -146,6 +148,15 @@ class ChunkRun:
             self._send(held)
         elif (then := self._advanced(held, 0.0)) is not None:
             self._send(then)
+
+    def _is_held(self, held: Chunk) -> bool:
+        """Tell whether the calls under way are a fall-back's that is held.
+
+        The claim has asked that of the batch's own config.
+        """
+        plan = self._sender.by(held.in_call[0].account).plan
+        own = plan.config_id == self._plan.config_id
+        return not own and self._worker.accounts.is_held(plan)
 
     def _send(self, held: Chunk) -> None:
         """Make the calls that were declared, and those that follow."""
@@ -158,21 +169,24 @@ class ChunkRun:
 
     def _called(self, held: Chunk) -> tuple[Chunk, float]:
         calls = held.in_call
+        sender = self._sender.by(calls[0].account)
         wait_s = self._tokens.secured(calls)
         away = replace(_NOT_CALLED, retry_after_s=wait_s, reason="No tokens.")
-        answers = [away] * len(calls) if wait_s else self._answers(calls)
+        answers = [away] * len(calls) if wait_s else self._answers(sender, calls)
         self._tokens.used(answers)
-        self._heed(calls, answers)
+        self._heed(sender.plan, calls, answers)
         for call, answer in zip(calls, answers, strict=True):
-            held = self._after(held, call, answer)
+            held = self._after(held, call, answer, keyed=sender.plan.keyed)
             if (held.open | held.calling) & call.members:
                 wait_s = max(wait_s, self._pause_s(held, call, answer))
             if answer.rate is not None and answer.rate.remaining < 1 and held.open:
                 wait_s = max(wait_s, answer.rate.reset_s)
         return held, wait_s
 
-    def _after(self, held: Chunk, call: CallIntent, answer: Answer) -> Chunk:
-        held = rules.answered(held, call, answer, keyed=self._plan.keyed)
+    def _after(
+        self, held: Chunk, call: CallIntent, answer: Answer, *, keyed: bool
+    ) -> Chunk:
+        held = rules.answered(held, call, answer, keyed=keyed)
         # What holds the account refuses nobody: a person, or time, will mend it.
         if not answer.is_called or answer.hold is not None:
             return held
@@ -184,11 +198,11 @@ class ChunkRun:
             reason=answer.reason,
         )
 
-    def _answers(self, calls: Sequence[CallIntent]) -> list[Answer]:
+    def _answers(self, sender: Sender, calls: Sequence[CallIntent]) -> list[Answer]:
         # Never by this thread: only the pool knows how many calls there are at once.
-        return list(self._worker.callers.map(self._answer, calls))
+        return list(self._worker.callers.map(partial(self._answer, sender), calls))
 
-    def _answer(self, call: CallIntent) -> Answer:
+    def _answer(self, sender: Sender, call: CallIntent) -> Answer:
         if not self._row.is_fresh:
             # Too little is left of the lease: the call never began.
             return replace(_NOT_CALLED, reason="The lease was nearly over.")
@@ -200,23 +214,25 @@ class ChunkRun:
             files=self._files,
         )
         with PROVIDER_CALL_SECONDS.time():
-            return self._sender.provider.send(made)
+            return sender.provider.send(made)
 
     def _messages_of(self, call: CallIntent) -> list[dict[str, object]]:
         messages = (self._messages[at] for at in bits.positions(call.members))
         return [message for message in messages if message is not None]
 
-    def _heed(self, calls: Sequence[CallIntent], answers: Sequence[Answer]) -> None:
-        self._worker.words.heed(self._plan, self._tokens.levels, answers)
+    def _heed(
+        self, plan: Plan, calls: Sequence[CallIntent], answers: Sequence[Answer]
+    ) -> None:
+        self._worker.words.heed(plan, self._tokens.levels, answers)
         if any(answer.hold or answer.suppress for answer in answers):
             called = [[str(m["to"]) for m in self._messages_of(c)] for c in calls]
-            self._worker.demands.heed(self._plan, answers, called)
+            self._worker.demands.heed(plan, answers, called)
 
     def _advanced(self, held: Chunk, wait_s: float) -> Chunk | None:
         """Write what is known; return the row with its next calls, or none to make."""
         then = None
         if not held.in_call and held.open and not wait_s:
-            calls, wait_s = self._tokens.for_next_calls(held.open)
+            calls, wait_s = self._tokens.for_next_calls(held.open, doubt=held.doubt)
             if wait_s and self._waits_in_vain:
                 held, wait_s = _ended(held), 0.0
             elif not wait_s:
@@ -234,10 +250,11 @@ class ChunkRun:
 
     def _may_repeat(self, call: CallIntent, status: str) -> bool:
         age_s = time.time() - call.begun_at
+        plan = self._sender.by(call.account).plan
         return (
-            self._plan.keyed
+            plan.keyed
             and status in ("processing", *_STANDING)
-            and call.account == self._plan.account
+            and call.account == plan.account
             and age_s < self._worker.settings.key_life_s - KEY_MARGIN_S
         )
 
@@ -281,7 +298,13 @@ class ChunkRun:
         return [seq - self._job.first for seq in seqs]
 
     def _begun(self, chunk: Chunk, calls: Sequence[int]) -> Chunk:
-        return rules.begun(chunk, calls, account=self._plan.account, at=time.time())
+        return rules.begun(
+            chunk,
+            calls,
+            account=self._tokens.plan.account,
+            at=time.time(),
+            by_fallback=self._tokens.is_by_fallback,
+        )
 
     def _pause_s(self, held: Chunk, call: CallIntent, answer: Answer) -> float:
         """Return the back-off, or what the provider asked for, and a little more."""

@@ -261,13 +261,12 @@ def _noted(told: Sequence[_Told], moved: Sequence[Moved]) -> Iterable[Noted]:
         report = told[one.place].report
         is_news = report.status is not RecipientStatus.SENT or one.before is not None
         if is_news and report.is_of_recipient and report.batch_id is not None:
-            yield Noted(
-                report.batch_id,
-                report.seq,
-                f"message.{report.status}",
-                report.occurred_at,
-                details=_details(report),
-            )
+            event = f"message.{report.status}"
+            about = (report.batch_id, report.seq, event)
+            # Two clicks are two events; the same click again is known by its id.
+            own_id = told[one.place].given.job.event_id
+            name = ":".join(map(str, (*about, own_id))) if own_id else ""
+            yield Noted(*about, report.occurred_at, name, _details(report))
 
 
 def _details(report: Report) -> dict[str, object]:

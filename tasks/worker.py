@@ -17,11 +17,13 @@ from hot_state.limiter import Limiter
 from hot_state.lock import Lease
 from hot_state.outcomes import Outcomes
 from hot_state.seen import Seen
+from hot_state.shared_answers import SharedAnswers
 from hot_state.shortages import Shortages
 from models.addresses import listed_as
 from models.brake import BrakeRule
 from models.breaker import BreakerRule
 from models.database import Database
+from models.errors import InvalidInputError
 from models.message import Content, Templates
 from models.plan import Plan
 from models.queries import publishing
@@ -56,12 +58,19 @@ _SUPPRESSIONS_LISTED = 10_000
 class Sender:
     """A sealed batch, ready to be sent: its plan, compiled templates and provider.
 
-    The plan's account is the one that the provider calls by.
+    The plan's account is the one that the provider calls by. The fall-back sends the
+    same batch by another config.
     """
 
     plan: Plan
     templates: Templates
     provider: Provider
+    fallback: "Sender | None" = None
+
+    def by(self, account: str) -> "Sender":
+        """Return who made a call that this account was declared for."""
+        other = self.fallback
+        return other if other is not None and other.plan.owns(account) else self
 
 
 class Senders:
@@ -96,9 +105,14 @@ class Senders:
 
     def _current(self, batch_id: str) -> Sender | None:
         known = self._senders.get(batch_id)
-        if known is None or known.plan.account != self._accounts.label(known.plan):
+        if known is None or not self._is_current(known):
+            return None
+        if known.fallback is not None and not self._is_current(known.fallback):
             return None
         return known
+
+    def _is_current(self, known: Sender) -> bool:
+        return known.plan.account == self._accounts.label(known.plan)
 
     def _read(self, batch_id: str) -> Sender | None:
         with self._database.statement() as connection:
@@ -111,10 +125,24 @@ class Senders:
             templates=Templates.compile(Content.of(plan.content), self._links(plan)),
             provider=provider,
         )
+        if plan.fallback is not None:
+            sender = self._falling_back(sender, plan.fallback)
         if len(self._senders) >= _REMEMBERED:
             self._senders.pop(next(iter(self._senders)))
         self._senders[batch_id] = sender
         return sender
+
+    def _falling_back(self, sender: Sender, plan: Plan) -> Sender:
+        """Return the sender with its fall-back; one that cannot be used is left out."""
+        try:
+            account, provider = self._accounts.provider(plan)
+        except InvalidInputError as error:
+            log.warning("Config %s cannot be fallen back on: %s", plan.config_id, error)
+            return sender
+        plan = replace(plan, account=account)
+        return replace(
+            sender, fallback=Sender(plan, sender.templates, provider=provider)
+        )
 
     def _links(self, plan: Plan) -> Links | None:
         if plan.unsubscribing is None:
@@ -181,6 +209,7 @@ class Worker:
     demands: Demands
     words: ProviderWords
     senders: Senders
+    accounts: Accounts
     suppressions: RecentSuppressions
     files: Files
     deliverer: Deliverer
@@ -201,6 +230,7 @@ class Worker:
         # One more sends single messages.
         limiter = Limiter(client, processes=settings.worker_processes + 1)
         demands = Demands(database)
+        accounts = _accounts(database, settings)
         callers = ThreadPoolExecutor(
             settings.max_concurrent_emails, thread_name_prefix="call"
         )
@@ -214,12 +244,13 @@ class Worker:
             limits=Limits(database, system_per_s=settings.system_rate_per_s),
             shortages=Shortages(client),
             demands=demands,
-            words=ProviderWords(limiter, callers, demands),
+            words=ProviderWords(limiter, callers, demands, SharedAnswers(client)),
             senders=Senders(
                 database,
-                _accounts(database, settings),
+                accounts,
                 unsubscribe_keys=settings.unsubscribe_keys.get_secret_value(),
             ),
+            accounts=accounts,
             suppressions=RecentSuppressions(database),
             files=Files(database),
             deliverer=Deliverer(settings, database),

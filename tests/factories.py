@@ -15,7 +15,12 @@ from models.database import Database
 from models.limit import Limit
 from models.plan import Plan
 from models.queries import control, ledger, publishing, reports
-from models.queries.tenants import NewConfig, create_config, create_tenant
+from models.queries.tenants import (
+    NewConfig,
+    create_config,
+    create_tenant,
+    fallback_config,
+)
 from models.report import Report
 from models.status import RecipientStatus
 
@@ -42,6 +47,7 @@ def make_config(
     tenant_id: UUID | None = None,
     limit: Limit | None = None,
     policy: str = "at_most_once",
+    fallback: dict[str, Any] | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
     """Return a custom config's row; `settings` as the API names them."""
@@ -49,7 +55,9 @@ def make_config(
         return dict(
             create_config(
                 connection,
-                tenant_id or create_tenant(connection, f"tenant-{uuid4()}"),
+                fallback["tenant_id"]
+                if fallback
+                else tenant_id or create_tenant(connection, f"tenant-{uuid4()}"),
                 NewConfig(
                     name=f"config-{uuid4()}",
                     channel="email",
@@ -58,6 +66,7 @@ def make_config(
                     credentials=None,
                     limit=limit or Limit(1e6, 1e6),
                     policy=policy,
+                    fallback_id=fallback and fallback["id"],
                 ),
             )
         )
@@ -93,7 +102,8 @@ def make_batch(
         }
         connection.execute(_PEOPLE, people)
         batch = control.locked_batch(connection, config["tenant_id"], batch_id)
-        plan = Plan.seal(batch, batch["config"], largest_chunk=chunk)
+        fallback = fallback_config(connection, batch["config"])
+        plan = Plan.seal(batch, batch["config"], largest_chunk=chunk, fallback=fallback)
         control.queue_batch(connection, batch, plan, scheduled_at=scheduled_at)
     return batch_id
 

@@ -11,6 +11,7 @@ from models.errors import InvalidInputError
 from models.payload import check_carried
 from models.plan import Plan
 from models.queries.attachments import attachment_sizes
+from models.queries.tenants import fallback_config
 from models.unsubscribe import Unsubscribing
 from web_app.services import services
 
@@ -24,24 +25,28 @@ def sealed(
 ) -> Plan:
     """Return the plan of a batch with its config under `config`.
 
-    Raises `InvalidInputError` when its provider cannot carry the content, or a file is
-    missing or too large.
+    Raises `InvalidInputError` when its provider, or its fall-back's, cannot carry the
+    content, or a file is missing or too large.
     """
-    _check_carried(connection, batch, content)
+    config = batch["config"]
+    fallback = fallback_config(connection, config)
+    for one in (config, fallback):
+        if one is not None:
+            check_carried(content, capabilities(one["provider"], one["settings"]))
+    _check_files(connection, batch, content)
     return Plan.seal(
         batch,
-        batch["config"],
+        config,
         largest_chunk=largest_chunk,
         unsubscribing=_unsubscribing(content),
+        fallback=fallback,
     )
 
 
-def _check_carried(
+def _check_files(
     connection: Connection, batch: Mapping[str, Any], content: Content
 ) -> None:
-    """Raise when the provider could not carry it, or a file is missing or too large."""
-    config = batch["config"]
-    check_carried(content, capabilities(config["provider"], config["settings"]))
+    """Raise when a file is missing or too large."""
     if not content.attachments:
         return
     hashes = [one.sha256 for one in content.attachments]

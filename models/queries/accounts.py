@@ -4,6 +4,7 @@ The revision and the credentials are changed and read together, always in one st
 """
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -12,8 +13,11 @@ from sqlalchemy import Connection, text
 from models.errors import ConflictError, NotFoundError
 
 _SEALED = text("select revision, credentials from send_configs where id = :config_id")
-_REVISIONS = text(
-    "select id, revision from send_configs where id = any(cast(:ids as uuid[]))"
+_STANDINGS = text(
+    """
+    select id, revision, held_reason is not null as is_held
+    from send_configs where id = any(cast(:ids as uuid[]))
+    """
 )
 _CHANGE = text(
     """
@@ -44,10 +48,25 @@ def sealed_account(connection: Connection, config_id: str) -> tuple[int, bytes |
     return row.revision, None if row.credentials is None else bytes(row.credentials)
 
 
-def revisions(connection: Connection, config_ids: Collection[str]) -> Mapping[str, int]:
-    """Return the revisions of configs by their ids."""
-    found = connection.execute(_REVISIONS, {"ids": list(config_ids)})
-    return {str(config_id): revision for config_id, revision in found}
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a config stands.
+
+    Attributes:
+        revision: Grows with each change of its account.
+        is_held: Nothing may be sent by it until it is resumed.
+    """
+
+    revision: int
+    is_held: bool = False
+
+
+def standings(
+    connection: Connection, config_ids: Collection[str]
+) -> Mapping[str, Standing]:
+    """Return how configs stand, by their ids."""
+    found = connection.execute(_STANDINGS, {"ids": list(config_ids)})
+    return {str(row.id): Standing(row.revision, row.is_held) for row in found}
 
 
 def change_credentials(

@@ -20,7 +20,7 @@ from models.prepared import Prepared
 _ROW = """
     c.batch_id, c.no, c.first, c.last, c.state, c.token, c.crashes, c.calls,
     c.in_call, c.sent, c.failed, c.unknown, c.suppressed, c.cancelled, c.doubt,
-    c.late, c.provider_ids, c.errors, c.refusals
+    c.late, c.provider_ids, c.errors, c.refusals, c.by_fallback
 """
 # A config that is held stops its batches as a pause does.
 _STATUS = """
@@ -49,7 +49,9 @@ _CLAIM = Prepared(
             else c.failed end,
         suppressed = case when c.token = 0 then cast(:suppressed as varbit)
             else c.suppressed end,
-        errors = case when c.token = 0 then cast(:errors as jsonb) else c.errors end
+        errors = case when c.token = 0 then cast(:errors as jsonb) else c.errors end,
+        by_fallback = case when c.token = 0 then cast(:by_fallback as varbit)
+            else c.by_fallback end
     from batches b join send_configs g on g.id = b.config_id
     where c.batch_id = :batch_id and c.no = :no and b.id = c.batch_id
         and (c.not_before is null or c.not_before <= clock_timestamp())
@@ -125,6 +127,7 @@ _ADVANCE = Prepared(
         provider_ids = :provider_ids,
         errors = cast(:errors as jsonb),
         refusals = cast(:refusals as jsonb),
+        by_fallback = cast(:by_fallback as varbit),
         dead = :dead,
         done_at = case when :state = 'done' then clock_timestamp() end,
         folded_at = null
@@ -227,6 +230,7 @@ def claim(
                 "failed": bits.to_bit_string(chunk.failed, chunk.size),
                 "suppressed": bits.to_bit_string(chunk.suppressed, chunk.size),
                 "errors": _texts(chunk.errors),
+                "by_fallback": _by_fallback(chunk),
             },
         )
         .mappings()
@@ -280,6 +284,7 @@ def advance(
         connection,
         {
             **_known(held),
+            "by_fallback": _by_fallback(then or held),
             "goes_on": then is not None,
             "next": _calls(then.in_call if then else ()),
             "calls": then.calls if then else held.calls,
@@ -351,6 +356,12 @@ def _refusals(chunk: Chunk) -> str:
     return orjson.dumps(kept).decode()
 
 
+def _by_fallback(chunk: Chunk) -> str | None:
+    # Nearly always nobody's: then nothing is written.
+    members = chunk.by_fallback
+    return bits.to_bit_string(members, chunk.size) if members else None
+
+
 def _texts(errors: Mapping[int, str]) -> str | None:
     if not errors:
         return None
@@ -378,5 +389,6 @@ def _chunk(row: Mapping[Any, Any]) -> Chunk:
         provider_ids={at: value for at, value in enumerate(ids) if value is not None},
         errors={int(at): why for at, why in (row["errors"] or {}).items()},
         refusals=tuple(Refusal.of_json(one) for one in row["refusals"]),
+        by_fallback=bits.from_bit_string(row["by_fallback"]),
         **sets,
     )

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, select, text, tuple_
+from sqlalchemy import Connection, cast, select, text, tuple_
 
 from models.errors import NotFoundError
 from models.payload import LEGACY_COLUMNS, LEGACY_NAME
@@ -18,12 +18,21 @@ SEARCHED_SEQS = 100_000
 
 #: What a batch says is large, and not what a list of batches shows.
 _UNSHOWN = frozenset({"payload", "sealed", LEGACY_NAME, *LEGACY_COLUMNS})
+_FALLBACK = send_configs.alias("fallback")
 _BATCH = select(
     *(c for c in batches.columns if c.name not in _UNSHOWN),
     send_configs.c.name.label("config_name"),
     send_configs.c.channel.label("channel"),
     send_configs.c.held_reason.label("held_reason"),
-).join_from(batches, send_configs)
+    _FALLBACK.c.name.label("fallback_name"),
+)
+_BATCH = _BATCH.join_from(
+    batches, send_configs, batches.c.config_id == send_configs.c.id
+).outerjoin(
+    _FALLBACK,
+    _FALLBACK.c.id
+    == cast(batches.c.sealed["fallback"]["configId"].astext, send_configs.c.id.type),
+)
 _STATION_TIMES = text(
     """
     select min(published_at) as first_published, max(published_at) as last_published,
@@ -38,13 +47,22 @@ _STATION_TIMES = text(
     """
 )
 
+_SENT_BY = text(
+    """
+    select coalesce(sum(bit_count(sent)), 0)::int as sent,
+        coalesce(sum(bit_count(sent & by_fallback)), 0)::int as by_fallback
+    from chunks where batch_id = :batch_id
+    """
+)
+
 
 def batch_by_id(
     connection: Connection, tenant_id: UUID, batch_id: UUID
 ) -> dict[str, Any]:
     """Return a batch's row without its content.
 
-    With it come its config's `config_name`, `channel` and `held_reason`.
+    With it come its config's `config_name`, `channel` and `held_reason`, and as
+    `fallback_name` the config that it was sealed to fall back on.
     Raises `NotFoundError` for another tenant's batch.
     """
     found = connection.execute(
@@ -70,6 +88,12 @@ def batch_page(
         page = page.where(order < (last["created_at"], last["id"]))
     page = page.order_by(batches.c.created_at.desc(), batches.c.id.desc())
     return [dict(row) for row in connection.execute(page.limit(limit)).mappings()]
+
+
+def sent_by_fallback(connection: Connection, batch_id: UUID) -> tuple[int, int]:
+    """Return how many the ledger has as sent, and how many of them by the fall-back."""
+    row = connection.execute(_SENT_BY, {"batch_id": batch_id}).one()
+    return row.sent, row.by_fallback
 
 
 @dataclass(frozen=True, slots=True)

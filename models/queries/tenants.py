@@ -14,11 +14,17 @@ from models.patience import PATIENCE, Patience
 from models.plan import Mode, Policy
 from models.tables import send_configs, tenants
 
-#: What a tenant may see of a config: everything but its credentials and secrets.
+_FALLBACK = send_configs.alias("fallback")
 _HIDDEN = ("credentials", "webhook_secret", "webhook_revision", "webhook_published")
+#: What a tenant may see of a config: everything but its credentials and secrets, and
+#: with `fallback` the name of its fall-back.
 _SHOWN = (
     *(c for c in send_configs.columns if c.name not in _HIDDEN),
     send_configs.c.webhook_secret.is_not(None).label("has_webhook_secret"),
+    select(_FALLBACK.c.name)
+    .where(_FALLBACK.c.id == send_configs.c.fallback_id)
+    .scalar_subquery()
+    .label("fallback"),
 )
 
 
@@ -37,6 +43,9 @@ class NewConfig:
         patience: When a refusal for now becomes one for good.
         mode: Whose account sends; a managed config has no credentials.
         defaults: What `models.payload.checked_defaults` returned.
+        fallback_id: The config that is taken while this one's provider fails: one of
+            the same tenant and channel, which exists already, so that there is no
+            circle.
     """
 
     name: str
@@ -49,6 +58,7 @@ class NewConfig:
     patience: Patience = PATIENCE
     mode: Mode = "byok"
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    fallback_id: UUID | None = None
 
 
 def create_tenant(connection: Connection, name: str) -> UUID:
@@ -96,16 +106,16 @@ def create_config(
             retry_times=config.patience.times,
             mode=config.mode,
             defaults=dict(config.defaults),
+            fallback_id=config.fallback_id,
         )
         .on_conflict_do_nothing()
-        .returning(*_SHOWN)
-    )
-    row = made.mappings().first()
-    if row is None:
+        .returning(send_configs.c.id)
+    ).scalar()
+    if made is None:
         raise ConflictError(
             f"There is a send config {config.name!r} already; choose another name."
         )
-    return dict(row)
+    return config_by_id(connection, tenant_id, made)
 
 
 def configs(connection: Connection, tenant_id: UUID) -> list[dict[str, Any]]:
@@ -130,6 +140,16 @@ def config_by_name(
 ) -> dict[str, Any]:
     """Return one config; `NotFoundError` when the tenant has none of that name."""
     return _config(connection, tenant_id, send_configs.c.name == name)
+
+
+def fallback_config(
+    connection: Connection, config: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Return the config that a config falls back on; mostly none."""
+    if config["fallback_id"] is None:
+        return None
+    which = send_configs.c.id == UUID(str(config["fallback_id"]))
+    return _config(connection, UUID(str(config["tenant_id"])), which)
 
 
 def _config(

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -25,10 +25,12 @@ RECIPIENTS = 20_000
 #: Rows of each part of an upload whose address came before.
 DOUBLES = 10
 
-_PAYLOAD = {
-    "subject": "Hello {{name}}",
-    "text": "Dear {{name}}, your code is {{code}}.",
-}
+_PAYLOAD = orjson.dumps(
+    {
+        "subject": "Hello {{name}}",
+        "text": "Dear {{name}}, your code is {{code}}.",
+    }
+).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Batch:
         policy: What is done about outcomes that stay unknown.
         limit: Its config's rate.
         recipients: How many it has.
+        falls_back: Its config falls back on the other sink.
     """
 
     id: UUID
@@ -50,6 +53,7 @@ class Batch:
     policy: Policy
     limit: Limit
     recipients: int
+    falls_back: bool = False
 
     @property
     def uploaded(self) -> int:
@@ -76,9 +80,9 @@ class Progress:
     unlogged: int
 
 
-def sink_calls(house: House, batch: Batch) -> list[SinkCall]:
-    """Return all calls that reached the sink for a batch, in their order."""
-    calls = read_ledger(house.sink_ledger(keyed=batch.keyed)).calls
+def sink_calls(house: House, batch: Batch, *, fallback: bool = False) -> list[SinkCall]:
+    """Return all calls that reached a batch's sink, or the other, in their order."""
+    calls = read_ledger(house.sink_ledger(keyed=batch.keyed ^ fallback)).calls
     return [call for call in calls if call.batch == str(batch.id)]
 
 
@@ -90,43 +94,61 @@ def make_batch(
     limit: Limit | None = None,
     recipients: int = RECIPIENTS,
     sink_port: int | None = None,
+    falls_back: bool = False,
 ) -> Batch:
-    """Return a new draft with its recipients, some rows of it bad or double."""
+    """Return a new draft with its recipients, some rows of it bad or double.
+
+    What it falls back on is the other sink, by a config that declares no keys.
+    """
     limit = limit or Limit(1e6, 1e6)
     port = sink_port or house.sink_port(keyed=keyed)
-    settings = {
-        "url": f"http://127.0.0.1:{port}/",
-        "maxBatch": CALL,
-        "idempotencyKeys": keyed,
-    }
-    config = NewConfig("sink", "email", "custom", settings, None, limit, policy)
+    config = _config("sink", port, limit, policy, keyed=keyed)
     with house.database.transaction() as connection:
         tenant = tenants.create_tenant(connection, f"tenant-{uuid4()}")
+        if falls_back:
+            port = house.sink_port(keyed=not keyed)
+            other = _config("other", port, limit, policy, keyed=False)
+            config = _falling_back(connection, tenant, config, other)
         made = tenants.create_config(connection, tenant, config)
         batch_id = connection.execute(
             text(
                 "insert into batches (tenant_id, config_id, name, payload)"
                 " values (:tenant, :config, 'chaos', :payload) returning id"
             ),
-            {
-                "tenant": tenant,
-                "config": made["id"],
-                "payload": orjson.dumps(_PAYLOAD).decode(),
-            },
+            {"tenant": tenant, "config": made["id"], "payload": _PAYLOAD},
         ).scalar_one()
     for part, blocks in enumerate(_parts(recipients)):
         with house.database.transaction() as connection:
             uploads.take_part(connection, tenant, batch_id, part, blocks)
     with house.database.statement() as connection:
         connection.exec_driver_sql("analyze recipients")
-    return Batch(batch_id, tenant, keyed, policy, limit, recipients)
+    return Batch(batch_id, tenant, keyed, policy, limit, recipients, falls_back)
+
+
+def _falling_back(
+    connection: Connection, tenant: UUID, config: NewConfig, other: NewConfig
+) -> NewConfig:
+    made = tenants.create_config(connection, tenant, other)
+    return replace(config, fallback_id=made["id"])
+
+
+def _config(
+    name: str, port: int, limit: Limit, policy: Policy, *, keyed: bool
+) -> NewConfig:
+    settings = {
+        "url": f"http://127.0.0.1:{port}/",
+        "maxBatch": CALL,
+        "idempotencyKeys": keyed,
+    }
+    return NewConfig(name, "email", "custom", settings, None, limit, policy)
 
 
 def queue(house: House, batch: Batch, *, at_s: float | None = None) -> None:
     """Send a batch, at once or at a time in seconds since 1970."""
     with house.database.transaction() as connection:
         row = control_queries.locked_batch(connection, batch.tenant_id, batch.id)
-        plan = Plan.seal(row, row["config"], largest_chunk=CHUNK)
+        other = tenants.fallback_config(connection, row["config"])
+        plan = Plan.seal(row, row["config"], largest_chunk=CHUNK, fallback=other)
         due = None if at_s is None else datetime.fromtimestamp(at_s, UTC)
         control_queries.queue_batch(connection, row, plan, scheduled_at=due)
 

@@ -32,7 +32,8 @@ class Evidence:
         recipients: By seq, in order: (seq, status).
         bitmaps: By outcome, Dragonfly's bit string, one character a seq.
         events: ClickHouse's counts, `queued` and the outcomes.
-        calls: What the sink was called with, in order.
+        calls: What its sink was called with, in order; the fall-back's too.
+        other_calls: Those of them that the fall-back made.
         versions: Every committed version of the ledger's rows.
         stored: Messages left in the queues of chunks (this tenant's) and batches.
         dead_letters: Letters of chunks, of all batches.
@@ -47,6 +48,7 @@ class Evidence:
     bitmaps: Mapping[str, str]
     events: Mapping[str, int]
     calls: Sequence[SinkCall]
+    other_calls: Sequence[SinkCall]
     versions: Sequence[Version]
     stored: int
     dead_letters: int
@@ -105,6 +107,7 @@ def gather(house: House, batch: Batch) -> Evidence:
     """Read everything; the batch must have ended."""
     stored = house.broker.stored(SendChunk.queue).get(str(batch.tenant_id), 0)
     _, _, dead = house.broker.get_queue_message_counts(SendChunk.queue)
+    other_calls = sink_calls(house, batch, fallback=True)
     ready, delayed, _ = house.broker.get_queue_message_counts(ExpandBatch.queue)
     with house.database.transaction() as connection:
         return Evidence(
@@ -117,7 +120,10 @@ def gather(house: House, batch: Batch) -> Evidence:
             ],
             bitmaps={status: _bitmap(house, batch, status) for status in STATUSES},
             events=reports.batch_stats(house.events, batch.id),
-            calls=sink_calls(house, batch),
+            calls=sorted(
+                [*sink_calls(house, batch), *other_calls], key=lambda call: call.t
+            ),
+            other_calls=other_calls,
             versions=audit.versions(connection, batch.id),
             stored=stored + ready + delayed,
             dead_letters=dead,
@@ -130,6 +136,7 @@ def gather(house: House, batch: Batch) -> Evidence:
 
 _CHUNKS = """
     select no, first, last, state::text, token, epoch, calls, in_call, dead,
+        by_fallback::text,
         sent::text, failed::text, unknown::text, suppressed::text, cancelled::text,
         doubt::text, folded_at, logged_at
     from chunks where batch_id = :id order by no

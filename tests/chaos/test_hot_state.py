@@ -1,5 +1,6 @@
 """Valkey, in Dragonfly's place, is killed, wiped, set back and away."""
 
+import time
 from pathlib import Path
 
 from models.limit import Limit
@@ -8,9 +9,9 @@ from tests.chaos.batches import (
     progress,
     queue,
     send_to_the_middle,
-    sink_calls,
     wait_done,
 )
+from tests.chaos.evidence import Evidence, seqs_of
 from tests.chaos.house import House
 from tests.chaos.verifier import verify
 
@@ -57,16 +58,32 @@ def test_it_goes_back_in_time(house: House, tmp_path: Path) -> None:
 
 
 def test_it_is_away(house: House) -> None:
-    """Sending goes on by half of the rate, and the bitmaps are painted afterwards."""
-    batch = make_batch(house, limit=LIMIT)
-    send_to_the_middle(house, batch)
+    """Two of three processes share half of the rate; all of it is used when it is back.
 
+    Nobody is restarted, and the bitmaps are painted afterwards.
+    """
+    batch = make_batch(house, limit=LIMIT, recipients=40_000)
+    send_to_the_middle(house, batch)
+    workers = {one.pid for one in house.processes["worker-1"].family()}
+
+    killed_s = time.time()
     house.stack.dragonfly.kill()
-    before = len(sink_calls(house, batch))
-    house.hold(5)
-    during = len(sink_calls(house, batch)) - before
+    house.hold(6)
+    back_s = time.time()
     house.stack.dragonfly.start()
 
     found = verify(house, batch)
-    assert during > 0, "Nothing was sent while it was away."
     assert found.row["sent"] == batch.recipients
+    assert {one.pid for one in house.processes["worker-1"].family()} == workers
+    # What was taken before comes in the first second, and local buckets begin empty.
+    away = _per_s(found, killed_s + 1.0, back_s)
+    assert 0 < away <= LIMIT.per_s / 2 * 1.05, f"{away:.0f}/s while it was away."
+    ended_s = found.calls[-1].t
+    again = max(_per_s(found, s, s + 2.0) for s in range(int(back_s), int(ended_s)))
+    assert again > LIMIT.per_s / 2, f"Never more than {again:.0f}/s when it was back."
+
+
+def _per_s(found: Evidence, begin_s: float, end_s: float) -> float:
+    """Return recipients a second that the sink got in a time."""
+    calls = (call for call in found.calls if begin_s <= call.t < end_s)
+    return sum(len(seqs_of(call)) for call in calls) / (end_s - begin_s)

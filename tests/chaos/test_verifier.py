@@ -57,6 +57,11 @@ def _other_key_too_soon(found: Evidence) -> Evidence:
     return _calls(found, lambda calls: calls.append(replace(calls[0], key=key)))
 
 
+def _called_by_another(found: Evidence) -> Evidence:
+    again = replace(found.calls[0], t=found.calls[-1].t)
+    return replace(found, calls=[*found.calls, again], other_calls=[again])
+
+
 def _row(found: Evidence, **values: Any) -> Evidence:
     return replace(found, row={**found.row, **values})
 
@@ -129,6 +134,8 @@ def _at_least_once(found: Evidence) -> Evidence:
         (lambda e: verifier.nothing_was_called(e, (e.calls[0].t - 9, 2e9)),
          lambda e: e, False),
         (verifier.the_limit_holds, _slower_limit, False),
+        (verifier.nobody_in_doubt_changed_provider, _called_by_another, False),
+        (verifier.the_ledger_knows_by_whom, _called_by_another, False),
     ],
 )  # fmt: skip
 def test_a_violation_is_found(

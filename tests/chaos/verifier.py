@@ -188,6 +188,29 @@ def unknown_was_in_call(found: Evidence, bound: int) -> None:
     assert unknown <= bound, f"{unknown} are unknown, {bound} were in call at faults."
 
 
+def nobody_in_doubt_changed_provider(found: Evidence) -> None:
+    """(14) One provider calls somebody only after the other surely refused to."""
+    others = {id(call) for call in found.other_calls}
+    open_at: dict[int, bool] = {}
+    for call in found.calls:
+        is_other = id(call) in others
+        wrong = [seq for seq in seqs_of(call) if open_at.get(seq, is_other) != is_other]
+        assert not wrong, f"{len(wrong)} went to another provider, first {wrong[:5]}."
+        if not surely_refused(call):
+            open_at.update(dict.fromkeys(seqs_of(call), is_other))
+
+
+def the_ledger_knows_by_whom(found: Evidence) -> None:
+    """(15) Who was sent by the fall-back is so in the ledger, and nobody else."""
+    told = "".join(
+        chunk["by_fallback"] or "0" * (chunk["last"] - chunk["first"] + 1)
+        for chunk in found.chunks
+    )
+    taken = {seq for call in found.other_calls for seq in seqs_of(call)}
+    for seq in found.seqs("sent"):
+        assert (told[seq] == "1") == (seq in taken), f"{seq} was not sent as is told."
+
+
 def intents_come_first(found: Evidence) -> None:
     """(9) The intent of each call was committed before the call, one for each."""
     intents = _intents(found)
@@ -245,7 +268,9 @@ def the_limit_holds(found: Evidence) -> None:
     limit = found.batch.limit
     earned = spent = 0.0
     lowest = float("inf")
-    for call in sorted(found.calls, key=lambda one: one.t):
+    others = {id(call) for call in found.other_calls}
+    mine = [call for call in found.calls if id(call) not in others]
+    for call in sorted(mine, key=lambda one: one.t):
         # The worst window that ends here began where `spent - earned` was lowest.
         earned = limit.per_s * call.t
         lowest = min(lowest, spent - earned)
@@ -284,6 +309,8 @@ CHECKS: tuple[Callable[[Evidence], None], ...] = (
     nobody_is_called_twice,
     a_key_has_one_body,
     nobody_is_left_out,
+    nobody_in_doubt_changed_provider,
+    the_ledger_knows_by_whom,
     intents_come_first,
     nothing_is_left_over,
     the_limit_holds,

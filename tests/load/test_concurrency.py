@@ -3,13 +3,13 @@
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from statistics import linear_regression
 
 import pytest
 import requests
 
 from benchmarks.house import House
 from benchmarks.run import follow
+from benchmarks.singles import rate_per_s
 from models.limit import Limit
 
 pytestmark = [pytest.mark.load, pytest.mark.timeout(240)]
@@ -44,12 +44,6 @@ def opened(folder, limit, latency_ms) -> Iterator[House]:
         requests.post(f"{house.sink_url}control", json=slow, timeout=5)
         house.start_senders()
         yield house
-
-
-def rate_per_s(times: Sequence[float]) -> float:
-    """Return calls a second from the third second on: groups are steps of the slope."""
-    steady = [at for at in times if at > times[0] + 2.0]
-    return linear_regression(steady, range(len(steady))).slope
 
 
 def most_at_once(times: Sequence[float], latency_ms: int) -> int:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from models.addresses import Channel
 from models.errors import InvalidInputError, NeighbourUnavailableError, NotFoundError
 from models.payload import checked_payload
-from models.queries.reads import batch_by_id, batch_page, stations
+from models.queries.reads import batch_by_id, batch_page, sent_by_fallback, stations
 from models.queries.tenants import config_by_id, config_by_name
 from models.queries.uploads import INLINE_PART, create_batch, take_part
 from models.recipients import Format, read
@@ -82,9 +82,11 @@ def show(batch_id: UUID) -> Response:
     with services().database.statement() as connection:
         row = batch_by_id(connection, tenant_id, batch_id)
         times = stations(connection, row)
+        sent_by = _sent_by(connection, row)
     return answer(
         {
             **shown(row),
+            "sentBy": sent_by,
             "reason": row["reason"] or _waits_for(row),
             "live": _live(row),
             "limitedBy": _shortages([row]).get(str(row["id"])),
@@ -104,7 +106,8 @@ def show(batch_id: UUID) -> Response:
 def shown(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a batch as the API shows it.
 
-    `live` is counted only for a single one, `limitedBy` looked up only where shown.
+    `live` and `sentBy` are counted only for a single one, `limitedBy` looked up only
+    where shown.
     """
     return {
         "id": row["id"],
@@ -122,9 +125,19 @@ def shown(row: Mapping[str, Any]) -> dict[str, Any]:
         "duplicates": row["duplicates"],
         "invalid": row["invalid"],
         "counts": {str(outcome): row[str(outcome)] for outcome in OUTCOMES},
+        "fallback": row["fallback_name"],
+        "sentBy": None,
         "live": None,
         "limitedBy": None,
     }
+
+
+def _sent_by(connection: Connection, row: Mapping[str, Any]) -> dict[str, int] | None:
+    """Return by config how many were sent; none where there is no other config."""
+    if row["fallback_name"] is None:
+        return None
+    sent, by_fallback = sent_by_fallback(connection, row["id"])
+    return {row["config_name"]: sent - by_fallback, row["fallback_name"]: by_fallback}
 
 
 def _waits_for(row: Mapping[str, Any]) -> str | None:
@@ -134,7 +147,7 @@ def _waits_for(row: Mapping[str, Any]) -> str | None:
     if row["held_reason"] is not None:
         return str(row["held_reason"])
     seen = breaker_seen(row["config_id"])
-    return (seen.reason() or None) if seen else None
+    return (seen.reason(row["fallback_name"]) or None) if seen else None
 
 
 def _live(row: Mapping[str, Any]) -> Mapping[str, int] | None:

@@ -1,6 +1,7 @@
 """Send configs: how a tenant's batches are sent."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast, get_args
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from models.queries.accounts import change_credentials
 from models.queries.holding import release_config
 from models.queries.tenants import NewConfig, config_by_id, configs, create_config
 from web_app.api import reporting_secrets
+from web_app.api.fallbacks import fallback_of
 from web_app.auth import caller
 from web_app.bodies import answer, json_object, mapping_field, only, text_field, within
 from web_app.services import breaker_seen, services
@@ -38,7 +40,7 @@ _MOST_PER_S = 1_000_000
 _MOST_PATIENCE_S = 30 * 86_400
 _FIELDS = frozenset(
     {"name", "channel", "provider", "mode", "settings", "credentials", "rateLimit"}
-    | {"policy", "defaults", "retryLimit", "webhookSecret"}
+    | {"policy", "defaults", "retryLimit", "webhookSecret", "fallback"}
 )
 
 
@@ -48,6 +50,9 @@ def create() -> Response:
     tenant_id, body = caller(), json_object()
     config = _new_config(body)
     with services().database.transaction() as connection:
+        if body.get("fallback") is not None:
+            other = fallback_of(connection, tenant_id, config, body)
+            config = replace(config, fallback_id=other)
         row = create_config(connection, tenant_id, config)
         if body.get("webhookSecret") is not None:
             row = reporting_secrets.change(connection, row, body["webhookSecret"])
@@ -118,6 +123,7 @@ def _shown(row: Mapping[str, Any], seen: BreakerSeen | None) -> dict[str, Any]:
         "retryLimit": {"seconds": row["retry_for_s"], "times": row["retry_times"]},
         "defaults": row["defaults"],
         "webhookPath": reporting_secrets.path_of(row),
+        "fallback": row["fallback"],
         "heldReason": row["held_reason"],
         "heldUntil": row["held_until"],
         "breaker": _breaker(seen) if seen else None,

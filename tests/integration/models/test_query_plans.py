@@ -77,14 +77,15 @@ STATEMENTS = {
     "claim": (
         ledger._CLAIM,
         {**ROW, "claim_id": uuid4(), "lease_s": 45, "margin_s": 5, "in_call": "[]",
-         "calls": 1, "failed": NONE, "suppressed": NONE, "errors": None},
+         "calls": 1, "failed": NONE, "suppressed": NONE, "errors": None,
+         "by_fallback": None},
     ),
     "advance": (
         ledger._ADVANCE,
         {**ROW, **WRITTEN, "token": 1, "state": "open", "goes_on": True, "next": "[]",
          "in_call": "[]", "calls": 1, "lease_s": 45, "wait_s": 0.0, "unpublish": False,
          "dead": False, "provider_ids": None, "errors": None,
-         "refusals": "[]"},
+         "refusals": "[]", "by_fallback": None},
     ),
     "look": (ledger._LOOK, {**ROW, "margin_s": 5}),
     "page": (

@@ -164,12 +164,13 @@ def start(ledger_database, sink):
 
     def started(
         *, recipients=3, chunk=500, content=None, limit=None, policy="at_most_once",
-        **settings,
+        fallback=None, **settings,
     ):  # fmt: skip
         config = make_config(
             ledger_database,
             limit=limit,
             policy=policy,
+            fallback=fallback,
             **{"url": sink.url, **settings},
         )
         batch_id = make_started(

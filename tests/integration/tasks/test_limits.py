@@ -5,6 +5,7 @@ from dataclasses import replace
 from uuid import uuid4
 
 import pytest
+from pydantic import SecretStr
 
 from brokers.delivery import Choice
 from models.errors import InvalidInputError, NotFoundError
@@ -192,6 +193,36 @@ def test_ses_is_asked_for_its_rate_before_the_first_call(
     told = worker.shortages.of([str(batch_id)])[str(batch_id)]
     assert told["text"].startswith("limited by the config's")
     assert told["nowPerSecond"] == 1.0
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_one_process_asks_for_an_account_and_all_heed_it(
+    *, start, start_worker, worker, sent_by, fake_of, is_there
+):
+    """Dragonfly away: each asks itself, and knows as much."""
+    fake = fake_of(FakeSes)
+    fake.account["SendQuota"]["MaxSendRate"] = 1.0
+    ses = Ses(
+        SesSettings("eu-central-1"), "ID", "SECRET", guard=LOCAL, base_url=fake.url
+    )
+    plan = sent_by(start(content=MAIL, limit=Limit.of(14.0)), "ses", ses)
+    away = {} if is_there else {"dragonfly_url": SecretStr("redis://127.0.0.1:9/0")}
+    processes = [start_worker(**away) for _ in range(3)]
+
+    def have_asked():
+        waits = [
+            one.words.wait_for_account(plan, one.limits.of(plan), ses)
+            for one in processes
+        ]
+        return not any(waits)
+
+    until(have_asked)
+
+    questions = [one for one in fake.requests if one.path == "/v2/email/account"]
+    assert len(questions) == (1 if is_there else 3)
+    bucket = bucket_of(worker, plan, "config")
+    rates = [one.limiter.limit_of(bucket).per_s for one in processes]
+    assert rates == [1.0] * 3
 
 
 def test_the_effective_limits_of_a_config_can_be_read(start, worker, override):

@@ -19,8 +19,8 @@ def ask(settings, tenant, database):
             {"id": batch_id},
         )
 
-    def asked(path, breaker):
-        app = create_app(settings, Neighbours(breaker=breaker))
+    def asked(path, breaker, shortages=None):
+        app = create_app(settings, Neighbours(breaker=breaker, shortages=shortages))
         headers = {"Authorization": f"Bearer {tenant.key}"}
         return app.test_client().get(path.format(batch_id), headers=headers).json
 
@@ -51,6 +51,21 @@ def test_a_batch_tells_that_its_config_is_held(ask, database, tenant):
         )
 
     assert ask("/api/batches/{}", None)["reason"] == "Quota."
+
+
+def test_a_batch_tells_that_its_configs_default_limits_it(ask):
+    """50 a second for one's own endpoint; alone and in the list."""
+    told = {"level": "config", "text": "limited by the config's 50/s"}
+
+    def shortages(ids):
+        return dict.fromkeys(ids, told)
+
+    batch = ask("/api/batches/{}", None, shortages)
+    [listed] = ask("/api/batches", None, shortages)["batches"]
+    [config] = ask("/api/send-configs", None)["sendConfigs"]
+
+    assert batch["limitedBy"] == listed["limitedBy"] == told
+    assert config["rateLimit"]["perSecond"] == 50.0
 
 
 def test_without_dragonfly_nothing_is_told_of_breakers(ask):

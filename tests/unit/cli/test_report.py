@@ -1,8 +1,9 @@
 """The figures of a batch add up as the sink and the API tell them."""
 
 import pytest
+from rich.console import Console
 
-from cli.report import Deliveries, Result
+from cli.report import Deliveries, Result, show_result
 
 
 def make_batch(**counts):
@@ -47,6 +48,18 @@ def test_the_rate_is_from_queued_to_finished():
     result = Result.of(make_batch(sent=10), Deliveries(10, repeated=3))
 
     assert (result.seconds, result.recipients_per_s, result.repeated) == (4.0, 2.5, 3)
+
+
+def test_what_a_batch_waits_for_and_who_sent_are_shown(capsys):
+    """As the API tells them; of a batch with a fall-back, by config."""
+    limited = {"limitedBy": {"text": "limited by the config's 50/s"}}
+    batch = make_batch(sent=10) | limited | {"sentBy": {"ours": 1200, "theirs": 3}}
+
+    show_result(Console(), batch, Result.of(batch))
+
+    shown = capsys.readouterr().out
+    assert "Waits: limited by the config's 50/s." in shown
+    assert "Sent by ours: 1,200\nSent by theirs: 3" in shown
 
 
 def test_what_nobody_can_tell_is_null():
