@@ -21,6 +21,7 @@ from typing import Any, Protocol, TypeVar
 
 import nats.errors
 
+from brokers.delivery import may_be_interrupted
 from brokers.errors import ApiError, UnavailableError
 from brokers.logins import refusal, silence
 from brokers.outbox import Outbox
@@ -122,6 +123,10 @@ class Link:
                 self.call(self._outbox.add, frames)
 
         return self._replies.exchange(send, timeout_s)
+
+    def write_now(self, frames: bytes) -> bool:
+        """Write at once, before what was handed over, if possible; else do nothing."""
+        return not may_be_interrupted() and self._outbox.write_now(frames)
 
     def wait_until_connected(self, timeout_s: float) -> None:
         """Return once the server is there.

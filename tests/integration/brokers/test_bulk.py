@@ -5,8 +5,8 @@ import pytest
 from dramatiq import Message
 
 from brokers import JetStreamBroker, Route
-from brokers.bulk import FEWEST, Ingest
-from brokers.publishing import Outgoing
+from brokers.bulk import FEWEST
+from brokers.ingest import Ingest
 
 
 def messages(count, queue="default"):
@@ -42,13 +42,13 @@ def test_many_of_several_streams_are_stored(make_broker):
 
 def test_what_the_server_stored_of_a_failed_ingest_is_there_once(broker, monkeypatch):
     """Whatever was confirmed or not, all is stored again under the same ids."""
-    whole = Ingest.store
+    whole = Ingest.commit
 
     def doubtful(self):
         whole(self)
         return False
 
-    monkeypatch.setattr(Ingest, "store", doubtful)
+    monkeypatch.setattr(Ingest, "commit", doubtful)
 
     broker.enqueue_many(messages(FEWEST * 2))
 
@@ -59,14 +59,18 @@ def test_an_ingest_that_the_server_refuses_is_not_taken_for_stored(broker):
     """A message of another stream ends the batch."""
     broker.enqueue(messages(1)[0])
     route = broker._topology.route("default")
-    good = [
-        Outgoing(route.stream, route.subject, b"{}", {"Nats-Msg-Id": f"g{n}"})
-        for n in range(10)
-    ]
-    wrong = Outgoing(route.stream, "nobody.listens", b"{}", {"Nats-Msg-Id": "w"})
+    good = [(route.subject, b"{}")] * 10
+    wrong = ("nobody.listens", b"{}")
 
-    assert not Ingest(broker._connection.link(), [*good[:5], wrong, *good[5:]]).store()
-    assert Ingest(broker._connection.link(), good).store()
+    assert not stored(broker, [*good[:5], wrong, *good[5:]])
+    assert stored(broker, good)
+
+
+def stored(broker, some):
+    """Tell whether an ingest stored all of them."""
+    ingest = Ingest(broker._connection.link(), broker._topology.route("default").stream)
+    ingest.add(some)
+    return ingest.commit()
 
 
 def test_a_stream_made_before_gets_what_it_lacks(server):
