@@ -22,6 +22,7 @@ from typing import Any, Protocol, TypeVar
 import nats.errors
 
 from brokers.delivery import may_be_interrupted
+from brokers.direct import Shortcut
 from brokers.errors import ApiError, UnavailableError
 from brokers.logins import refusal, silence
 from brokers.outbox import Outbox
@@ -62,6 +63,7 @@ class Link:
         self._awake = False
         self._online = asyncio.Event()
         self._outbox = Outbox(self.loop, self._online)
+        self._shortcut = Shortcut(options, lambda work: self.call(self._start, work))
         self._gone = asyncio.Event()
         # nats-py's client, from the first connection on.
         self._client: Any = None
@@ -116,6 +118,9 @@ class Link:
         The way with the fewest changes of threads; for threads that no interrupt of
         Dramatiq's can meet.
         """
+        is_sent, answer = self._shortcut.exchange(subject, body, headers, timeout_s)
+        if is_sent:
+            return answer
 
         def send(reply: str) -> None:
             frames = frame(subject, body, reply, headers)
@@ -327,6 +332,7 @@ class Link:
             await asyncio.sleep(1.0)
             if self._online.is_set():
                 self._client.cut_if_stuck()
+            self._shortcut.on_tick()
             # An interrupted thread may have left work without waking us.
             self._wake()
             for watcher in list(self._watchers):
@@ -384,7 +390,11 @@ class Link:
             _log.warning("NATS: %r", error)
         self._last_error = error
 
+    def _start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._spawn(work())
+
     async def _shut(self) -> None:
+        self._shortcut.close()
         try:
             await self.flush()
         except (nats.errors.Error, TimeoutError):
