@@ -5,7 +5,6 @@ by heartbeats while their worker lives, and delayed by the server. Queues need n
 declaration to be published to; streams and consumers are made at their first use.
 """
 
-import os
 import secrets
 import ssl
 from collections.abc import Iterable, Sequence
@@ -22,7 +21,7 @@ from dramatiq.middleware import Middleware, default_middleware
 
 from brokers.batching import Batching, BatchingConsumer, Gathering
 from brokers.bulk import Bulk
-from brokers.cancelling import Cancellation, Cancelling
+from brokers.cancelling import KEEP_MARK_MS, Cancellation, Cancelling
 from brokers.connection import Connection
 from brokers.consumer import (
     NAK,
@@ -37,7 +36,7 @@ from brokers.delays import delayed
 from brokers.delivery import Delivery, current_delivery
 from brokers.in_flight import InFlight
 from brokers.ingest import PART
-from brokers.intake import Buffer, Intake, Source
+from brokers.intake import Buffer, Intake, Source, is_prefetch_chosen
 from brokers.link import Link
 from brokers.queues import QueuesBroker
 from brokers.routes import Route
@@ -54,11 +53,6 @@ from brokers.tokens import plain_token
 from brokers.topology import IDLE_TENANT_S, Settings, Topology
 from brokers.unique import UniqueJobs, is_duplicate
 from brokers.worker_hooks import WorkerHooks
-
-#: For how long a cancelled message is known to be so, by default: a day.
-KEEP_MARK_MS = 86_400_000
-#: Where Dramatiq's workers take the prefetch from that somebody chose.
-PREFETCH = "dramatiq_queue_prefetch"
 
 
 class JetStreamBroker(QueuesBroker):
@@ -351,8 +345,7 @@ class JetStreamBroker(QueuesBroker):
         limit = min(limit, route.max_in_flight or limit)
         buffer: Buffer = SimpleQueue()
         intake = Intake(link, self._topology, route, in_flight, buffer, limit)
-        # Who named a number means that number.
-        intake.is_exact = bool(route.max_in_flight) or PREFETCH in os.environ
+        intake.is_exact = bool(route.max_in_flight) or is_prefetch_chosen()
         source = source_for(intake)
         opened(link, source)
         if route.by_tenant:

@@ -13,11 +13,10 @@ import secrets
 import selectors
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import nats.errors
 
@@ -28,6 +27,7 @@ from brokers.logins import refusal, silence
 from brokers.outbox import Outbox
 from brokers.replies import Replies, ReplyHandler
 from brokers.servers import BACKOFF_S, NextServer, ServerOptions
+from brokers.watchers import Watcher, Watchers
 from brokers.wire import Handler, Incoming, WireClient, frame
 
 T = TypeVar("T")
@@ -37,19 +37,6 @@ API_TIMEOUT_S = 5.0
 #: How long to wait for what is on its way to a subject that is given up.
 DRAIN_S = 2.0
 _log = logging.getLogger(__name__)
-
-
-class Watcher(Protocol):
-    """Whoever must know what becomes of the connection. Called on the loop."""
-
-    def on_connected(self) -> None:
-        """Take notice that requests sent before now may be lost."""
-
-    def on_disconnected(self) -> None:
-        """Take notice that no answer will come for now."""
-
-    def on_tick(self) -> None:
-        """Do what is due; called about once a second."""
 
 
 class Link:
@@ -73,7 +60,7 @@ class Link:
         self._replies = Replies()
         self._inboxes: dict[str, tuple[str, Handler]] = {}
         self._subscriptions: dict[str, Any] = {}
-        self._watchers: weakref.WeakSet[Watcher] = weakref.WeakSet()
+        self._watchers = Watchers()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._thread = threading.Thread(
             target=self._run, name="nats-connection", daemon=True
@@ -335,8 +322,7 @@ class Link:
             self._shortcut.on_tick()
             # An interrupted thread may have left work without waking us.
             self._wake()
-            for watcher in list(self._watchers):
-                watcher.on_tick()
+            self._watchers.tick()
 
     async def _keep_connected(self) -> None:
         while not self._closing:
@@ -371,15 +357,13 @@ class Link:
         self._next_server.connected(self._client.connected_url)
         self._online.set()
         self._outbox.connected(self._client)
-        for watcher in list(self._watchers):
-            watcher.on_connected()
+        self._watchers.connected()
 
     async def _on_disconnected(self) -> None:
         self._online.clear()
         self._outbox.disconnected()
         self._replies.give_up()
-        for watcher in list(self._watchers):
-            watcher.on_disconnected()
+        self._watchers.disconnected()
 
     async def _on_closed(self) -> None:
         await self._on_disconnected()
