@@ -52,6 +52,12 @@ class Shortcut:
         self._idle_s = 0
         self._pause_s = 0
         self._opening = False
+        self._is_possible = True
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether there is a line."""
+        return self._line is not None
 
     def exchange(
         self, subject: str, body: bytes, headers: dict[str, str], timeout_s: float
@@ -98,8 +104,8 @@ class Shortcut:
             self._taken.release()
 
     def close(self) -> None:
-        """Close the line; a thread that waits on it hears nothing any more."""
-        self._pause_s = AGAIN_S
+        """Close the line and open none any more; a thread that waits is told so."""
+        self._is_possible = False
         line = self._line
         if self._taken.acquire(blocking=False):
             self._drop()
@@ -114,21 +120,23 @@ class Shortcut:
             line.close()
 
     def _open_if_worth(self) -> None:
-        if self._asked >= WORTH_PER_S and not (self._opening or self._pause_s):
+        may = self._is_possible and not (self._opening or self._pause_s)
+        if may and self._asked >= WORTH_PER_S:
             self._opening = True
             self._spawn(self._open)
 
     async def _open(self) -> None:
+        # Also where it is opened: should it break at once, this is not repeated.
+        self._pause_s = AGAIN_S
         try:
             self._line = await _opened(self._options)
+            self._is_possible = self._line is not None
         except (nats.errors.Error, OSError) as error:
             _log.info(
                 "Messages are stored without a connection of their own: %r", error
             )
         finally:
             self._opening = False
-            # Also where it was opened: should it break at once, this is not repeated.
-            self._pause_s = AGAIN_S
 
 
 async def _opened(options: ServerOptions) -> "Line | None":
