@@ -50,7 +50,7 @@ class Ingest:
         self.size_bytes = 0
         self._link = link
         self._stream = stream
-        self._batch = secrets.token_urlsafe(12)
+        self._batch = secrets.token_urlsafe(9)
         self._sent = 0
         self._acked = 0
         self._flow = 0
