@@ -215,7 +215,7 @@ class JetStreamBroker(QueuesBroker):
             BrokerConnectionError: It was not confirmed in time.
         """
         self.emit_before("enqueue", message, delay)
-        with kept_unless_stored():
+        with kept_unless_stored:
             route = self._addresses.route(message)
             token = secrets.token_hex(12)
             lock = self._unique.lock(self, message, token)
@@ -264,7 +264,7 @@ class JetStreamBroker(QueuesBroker):
         if dedup_ids is not None or atomic or isinstance(messages, Sequence):
             return self._enqueue_all(list(messages), dedup_ids, atomic=atomic)
         rest, count = iter(messages), 0
-        with kept_unless_stored(), Bulk(self._publisher) as bulk:
+        with kept_unless_stored, Bulk(self._publisher) as bulk:
             while some := list(islice(rest, PART)):
                 count += self._enqueue_some(some, bulk)
         return count
@@ -288,7 +288,7 @@ class JetStreamBroker(QueuesBroker):
         if is_heard:
             for message in messages:
                 self.emit_before("enqueue", message, None)
-        with kept_unless_stored():
+        with kept_unless_stored:
             if dedup_ids or atomic or self._unique.concerns(self, messages):
                 ids = dedup_ids or fresh_ids(len(messages))
                 new, messages = self._store_with_ids(messages, ids, atomic=atomic)

@@ -202,7 +202,7 @@ class Publisher:
 
 def _check_sizes(link: Link, messages: Sequence[Outgoing], reserve_bytes: int) -> None:
     limit = link.max_payload_bytes - reserve_bytes
-    if max(len(one.body) for one in messages) + LARGEST_HEAD_BYTES <= limit:
+    if max([len(one.body) for one in messages]) + LARGEST_HEAD_BYTES <= limit:
         return
     _check_size(max(one.size_bytes for one in messages), limit)
 

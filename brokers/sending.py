@@ -1,8 +1,8 @@
 """A message of Dramatiq's as one on its way into a stream."""
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from types import TracebackType
 from typing import Any
 
 from dramatiq.actor import Actor
@@ -123,18 +123,28 @@ class Addresses:
         return route.stream, route.target(message.options)
 
 
-@contextmanager
-def kept_unless_stored() -> Iterator[None]:
-    """Keep the message whose follow-up cannot be stored.
+class KeptUnlessStored:
+    """Keeps the message whose follow-up cannot be stored.
 
     A retry, a callback or the next step of a pipeline is enqueued by a hook after the
     actor. Dramatiq swallows the hook's error and acknowledges the message, which
     would lose both.
     """
-    try:
-        yield
-    except BaseException as error:
-        delivery = current_delivery()
+
+    def __enter__(self) -> None:
+        """Begin to store it."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Note what went wrong at the delivery, if anything did."""
+        delivery = None if error is None else current_delivery()
         if delivery is not None and delivery.is_over:
             delivery.unsent = error
-        raise
+
+
+#: Has no state, and is entered with each message.
+kept_unless_stored = KeptUnlessStored()

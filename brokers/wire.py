@@ -73,7 +73,7 @@ def frame(
         )
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     head = f"NATS/1.0\r\n{lines}\r\n".encode()
-    if head.count(_END) != len(headers) + 2 or head.count(b"\n") != len(headers) + 2:
+    if head.count(b"\n") != len(headers) + 2:
         raise ValueError(f"A header to {subject} has a line break.")
     return b"HPUB %b %b %d %d\r\n%b%b\r\n" % (
         subject.encode(),
