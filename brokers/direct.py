@@ -129,14 +129,24 @@ class Shortcut:
         # Also where it is opened: should it break at once, this is not repeated.
         self._pause_s = AGAIN_S
         try:
-            self._line = await _opened(self._options)
-            self._is_possible = self._line is not None
+            line = await _opened(self._options)
         except (nats.errors.Error, OSError) as error:
             _log.info(
                 "Messages are stored without a connection of their own: %r", error
             )
+        else:
+            self._take(line)
         finally:
             self._opening = False
+
+    def _take(self, line: "Line | None") -> None:
+        if line is None:
+            self._is_possible = False
+        elif self._is_possible:
+            self._line = line
+        else:
+            # This was closed meanwhile.
+            line.close()
 
 
 async def _opened(options: ServerOptions) -> "Line | None":

@@ -164,17 +164,19 @@ class WireClient(Client):
 
         There is none where it is not plain TCP; this client is closed anyway.
         """
-        await self.flush()
+        try:
+            await self.flush()
+            return self._taken_over()
+        finally:
+            await self.close()
+
+    def _taken_over(self) -> socket.socket | None:
         writer = getattr(self._transport, "_io_writer", None)
-        left = None
-        if writer is not None and writer.get_extra_info("ssl_object") is None:
-            writer.transport.pause_reading()
-            # What is closed with this client is its own descriptor of it only.
-            left = socket.socket(
-                fileno=os.dup(writer.get_extra_info("socket").fileno())
-            )
-        await self.close()
-        return left
+        if writer is None or writer.get_extra_info("ssl_object") is not None:
+            return None
+        writer.transport.pause_reading()
+        # What is closed with this client is its own descriptor of it only.
+        return socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno()))
 
     @property
     def is_torn(self) -> bool:
