@@ -1,6 +1,7 @@
 """A Dramatiq broker over NATS JetStream; knows nothing of batches."""
 
 from brokers.batching import BatchedMessage
+from brokers.calls import calls
 from brokers.cancelling import Cancellation
 from brokers.dead_letters import DeadLetter
 from brokers.delivery import Delivery, current_delivery
@@ -24,6 +25,7 @@ __all__ = [
     "QueueFigures",
     "Route",
     "TenantShare",
+    "calls",
     "current_delivery",
     "is_duplicate",
 ]

@@ -26,6 +26,9 @@ from brokers.tokens import escaped_token
 from brokers.topology import Topology
 from brokers.unique import UniqueJobs
 
+#: For how long a cancelled message is known to be so, by default: a day.
+KEEP_MARK_MS = 86_400_000
+
 _log = logging.getLogger(__name__)
 
 

@@ -4,6 +4,7 @@ A source lives on the loop's thread. It asks the server for as many messages as 
 is room for, and puts what comes into a buffer that the consumer's thread reads.
 """
 
+import os
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Protocol
@@ -17,6 +18,9 @@ from brokers.wire import Incoming
 
 #: What the consumer's thread gets: deliveries and bodies, as many as came together.
 Buffer = SimpleQueue[list[tuple[Delivery, bytes]]]
+
+#: Where Dramatiq's workers take the prefetch from that somebody chose.
+PREFETCH = "dramatiq_queue_prefetch"
 
 
 @dataclass(slots=True)
@@ -101,6 +105,11 @@ class Source(Protocol):
 
     def notice(self, tenants: frozenset[str]) -> None:
         """Take the hint that these tenants have messages."""
+
+
+def is_prefetch_chosen() -> bool:
+    """Tell whether somebody named a prefetch, and so means that number."""
+    return PREFETCH in os.environ
 
 
 def is_message(message: Incoming) -> bool:

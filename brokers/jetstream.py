@@ -5,10 +5,10 @@ by heartbeats while their worker lives, and delayed by the server. Queues need n
 declaration to be published to; streams and consumers are made at their first use.
 """
 
-import os
 import secrets
 import ssl
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from queue import SimpleQueue
 from typing import Any
 
@@ -20,8 +20,8 @@ from dramatiq.message import Message
 from dramatiq.middleware import Middleware, default_middleware
 
 from brokers.batching import Batching, BatchingConsumer, Gathering
-from brokers.bulk import store_fresh
-from brokers.cancelling import Cancellation, Cancelling
+from brokers.bulk import Bulk
+from brokers.cancelling import KEEP_MARK_MS, Cancellation, Cancelling
 from brokers.connection import Connection
 from brokers.consumer import (
     NAK,
@@ -35,25 +35,24 @@ from brokers.dead_letters import default_ttl_ms
 from brokers.delays import delayed
 from brokers.delivery import Delivery, current_delivery
 from brokers.in_flight import InFlight
-from brokers.intake import Buffer, Intake, Source
+from brokers.ingest import PART
+from brokers.intake import Buffer, Intake, Source, is_prefetch_chosen
 from brokers.link import Link
-from brokers.priorities import class_of
-from brokers.publishing import Outgoing
 from brokers.queues import QueuesBroker
 from brokers.routes import Route
-from brokers.sending import encoded, kept_unless_stored, outgoing
+from brokers.sending import (
+    Addresses,
+    all_encoded,
+    fresh_ids,
+    kept_unless_stored,
+    outgoing,
+)
 from brokers.servers import ServerOptions
-from brokers.shards import shard
 from brokers.sources import source_for
 from brokers.tokens import plain_token
 from brokers.topology import IDLE_TENANT_S, Settings, Topology
 from brokers.unique import UniqueJobs, is_duplicate
 from brokers.worker_hooks import WorkerHooks
-
-#: For how long a cancelled message is known to be so, by default: a day.
-KEEP_MARK_MS = 86_400_000
-#: Where Dramatiq's workers take the prefetch from that somebody chose.
-PREFETCH = "dramatiq_queue_prefetch"
 
 
 class JetStreamBroker(QueuesBroker):
@@ -144,6 +143,7 @@ class JetStreamBroker(QueuesBroker):
         # In front of all others, so that their hooks know the delivery.
         own = [WorkerHooks(self._give_back, self._batching), self._cancelling]
         super().__init__([*own, *([self._crashes] if self._crashes else []), *given])
+        self._addresses = Addresses(self._topology, self.actors)
         self.actor_options |= {"unique_for", "unique_key"}
 
     def cancel(self, message_id: str, *, keep_ms: int = KEEP_MARK_MS) -> Cancellation:
@@ -215,9 +215,8 @@ class JetStreamBroker(QueuesBroker):
             BrokerConnectionError: It was not confirmed in time.
         """
         self.emit_before("enqueue", message, delay)
-        with kept_unless_stored():
-            parts = self._topology.parts(q_name(message.queue_name))
-            route = self._part(message, parts)
+        with kept_unless_stored:
+            route = self._addresses.route(message)
             token = secrets.token_hex(12)
             lock = self._unique.lock(self, message, token)
             prepared = outgoing(message, route, token)
@@ -236,7 +235,7 @@ class JetStreamBroker(QueuesBroker):
 
     def enqueue_many(
         self,
-        messages: Sequence[Message[Any]],
+        messages: Iterable[Message[Any]],
         *,
         dedup_ids: Sequence[str] | None = None,
         atomic: bool = False,
@@ -244,7 +243,8 @@ class JetStreamBroker(QueuesBroker):
         """Return how many messages are new, once all are stored durably.
 
         Args:
-            messages: Of any queues; all are encoded before the first is sent.
+            messages: Of any queues. A sequence is encoded before any of it is sent;
+                what another iterable gave is sent while it makes more (`calls`).
             dedup_ids: One for each message. The server stores an id once within its
                 duplicate window. Without them every message is new.
             atomic: Store pages of up to 1000 messages entirely or not at all. A
@@ -254,35 +254,68 @@ class JetStreamBroker(QueuesBroker):
         others; those that were there already are not counted.
 
         Raises:
-            MessageTooLarge: The server would not take one; nothing was sent.
+            MessageTooLarge: The server would not take one; nothing of a sequence was
+                sent. Of another iterable, what came before may be stored.
             ValueError: A route needs an option that a message lacks, or has no such
-                priority, or a unique message is to be stored with a page; nothing
-                was sent.
+                priority, or a unique message is to be stored with a page; as above.
             BrokerConnectionError: Some were not confirmed in time; the same call
                 with the same ids may be repeated.
         """
+        if dedup_ids is not None or atomic or isinstance(messages, Sequence):
+            return self._enqueue_all(list(messages), dedup_ids, atomic=atomic)
+        rest, count = iter(messages), 0
+        with kept_unless_stored, Bulk(self._publisher) as bulk:
+            while some := list(islice(rest, PART)):
+                count += self._enqueue_some(some, bulk)
+        return count
+
+    def _enqueue_some(self, messages: Sequence[Message[Any]], bulk: Bulk) -> int:
+        """Have messages stored by the bulk's end; those that need more, at once."""
+        is_plain = not (self._rings or self.hears("enqueue"))
+        if not is_plain or self._unique.concerns(self, messages):
+            return self._enqueue_all(messages)
+        bulk.add(self._addresses.targets(messages), all_encoded(messages))
+        return len(messages)
+
+    def _enqueue_all(
+        self,
+        messages: Sequence[Message[Any]],
+        dedup_ids: Sequence[str] | None = None,
+        *,
+        atomic: bool = False,
+    ) -> int:
         is_heard = self.hears("enqueue")
         if is_heard:
             for message in messages:
                 self.emit_before("enqueue", message, None)
-        prefix = secrets.token_hex(12)
-        ids = dedup_ids or [f"{prefix}.{n}" for n in range(len(messages))]
-        with kept_unless_stored():
-            locks = self._unique.locks(self, messages, ids)
-            prepared = self._prepared(messages, ids)
-            if locks:
-                new = self._unique.store_many(messages, locks, prepared, atomic=atomic)
-                messages = [one for one in messages if not is_duplicate(one)]
-            elif dedup_ids or atomic:
-                new = self._publisher.store(prepared, atomic=atomic)
+        with kept_unless_stored:
+            if dedup_ids or atomic or self._unique.concerns(self, messages):
+                ids = dedup_ids or fresh_ids(len(messages))
+                new, messages = self._store_with_ids(messages, ids, atomic=atomic)
             else:
-                store_fresh(self._publisher, prepared)
+                targets, bodies = (
+                    self._addresses.targets(messages),
+                    all_encoded(messages),
+                )
+                with Bulk(self._publisher) as bulk:
+                    bulk.add(targets, bodies)
         self._notice(messages)
         if is_heard:
             for message in messages:
                 self.emit_after("enqueue", message, None)
         # A fresh id is only ever a duplicate of its own first attempt.
         return new if dedup_ids else len(messages)
+
+    def _store_with_ids(
+        self, messages: Sequence[Message[Any]], ids: Sequence[str], *, atomic: bool
+    ) -> tuple[int, Sequence[Message[Any]]]:
+        """Return how many the server did not know, and which are stored."""
+        locks = self._unique.locks(self, messages, ids)
+        prepared = self._addresses.outgoing(messages, ids)
+        if not locks:
+            return self._publisher.store(prepared, atomic=atomic), messages
+        new = self._unique.store_many(messages, locks, prepared, atomic=atomic)
+        return new, [one for one in messages if not is_duplicate(one)]
 
     def consume(
         self, queue_name: str, prefetch: int = 1, timeout: int = 30000
@@ -312,8 +345,7 @@ class JetStreamBroker(QueuesBroker):
         limit = min(limit, route.max_in_flight or limit)
         buffer: Buffer = SimpleQueue()
         intake = Intake(link, self._topology, route, in_flight, buffer, limit)
-        # Who named a number means that number.
-        intake.is_exact = bool(route.max_in_flight) or PREFETCH in os.environ
+        intake.is_exact = bool(route.max_in_flight) or is_prefetch_chosen()
         source = source_for(intake)
         opened(link, source)
         if route.by_tenant:
@@ -340,31 +372,6 @@ class JetStreamBroker(QueuesBroker):
         if found is None and actor is not None:
             found = actor.options.get("dead_message_ttl")
         return self._dead_message_ttl if found is None else int(found)
-
-    def _prepared(
-        self, messages: Sequence[Message[Any]], ids: Sequence[str]
-    ) -> list[Outgoing]:
-        parts = {
-            name: self._topology.parts(q_name(name))
-            for name in {message.queue_name for message in messages}
-        }
-        # Most queues have one subject, which need not be found for each message.
-        subjects = {
-            name: some[0].only_subject if len(some) == 1 else ""
-            for name, some in parts.items()
-        }
-        return [
-            Outgoing(
-                parts[name][0].stream, subject, encoded(one), {"Nats-Msg-Id": unique}
-            )
-            if (subject := subjects[name := one.queue_name])
-            else outgoing(one, self._part(one, parts[name]), unique)
-            for one, unique in zip(messages, ids, strict=True)
-        ]
-
-    def _part(self, message: Message[Any], parts: tuple[Route, ...]) -> Route:
-        """Return where the message belongs: its shard, or its priority class."""
-        return class_of(message, shard(parts, message.options), self.actors)
 
     def _held(self, link: Link) -> InFlight:
         """Return what is in flight on this link; a new link begins with nothing."""

@@ -13,19 +13,21 @@ import secrets
 import selectors
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import nats.errors
 
+from brokers.delivery import may_be_interrupted
+from brokers.direct import Shortcut
 from brokers.errors import ApiError, UnavailableError
 from brokers.logins import refusal, silence
 from brokers.outbox import Outbox
 from brokers.replies import Replies, ReplyHandler
 from brokers.servers import BACKOFF_S, NextServer, ServerOptions
+from brokers.watchers import Watcher, Watchers
 from brokers.wire import Handler, Incoming, WireClient, frame
 
 T = TypeVar("T")
@@ -35,19 +37,6 @@ API_TIMEOUT_S = 5.0
 #: How long to wait for what is on its way to a subject that is given up.
 DRAIN_S = 2.0
 _log = logging.getLogger(__name__)
-
-
-class Watcher(Protocol):
-    """Whoever must know what becomes of the connection. Called on the loop."""
-
-    def on_connected(self) -> None:
-        """Take notice that requests sent before now may be lost."""
-
-    def on_disconnected(self) -> None:
-        """Take notice that no answer will come for now."""
-
-    def on_tick(self) -> None:
-        """Do what is due; called about once a second."""
 
 
 class Link:
@@ -61,6 +50,7 @@ class Link:
         self._awake = False
         self._online = asyncio.Event()
         self._outbox = Outbox(self.loop, self._online)
+        self._shortcut = Shortcut(options, lambda work: self.call(self._start, work))
         self._gone = asyncio.Event()
         # nats-py's client, from the first connection on.
         self._client: Any = None
@@ -70,7 +60,7 @@ class Link:
         self._replies = Replies()
         self._inboxes: dict[str, tuple[str, Handler]] = {}
         self._subscriptions: dict[str, Any] = {}
-        self._watchers: weakref.WeakSet[Watcher] = weakref.WeakSet()
+        self._watchers = Watchers()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._thread = threading.Thread(
             target=self._run, name="nats-connection", daemon=True
@@ -115,6 +105,9 @@ class Link:
         The way with the fewest changes of threads; for threads that no interrupt of
         Dramatiq's can meet.
         """
+        is_sent, answer = self._shortcut.exchange(subject, body, headers, timeout_s)
+        if is_sent:
+            return answer
 
         def send(reply: str) -> None:
             frames = frame(subject, body, reply, headers)
@@ -122,6 +115,10 @@ class Link:
                 self.call(self._outbox.add, frames)
 
         return self._replies.exchange(send, timeout_s)
+
+    def write_now(self, frames: bytes) -> bool:
+        """Write at once, before what was handed over, if possible; else do nothing."""
+        return not may_be_interrupted() and self._outbox.write_now(frames)
 
     def wait_until_connected(self, timeout_s: float) -> None:
         """Return once the server is there.
@@ -322,10 +319,10 @@ class Link:
             await asyncio.sleep(1.0)
             if self._online.is_set():
                 self._client.cut_if_stuck()
+            self._shortcut.on_tick()
             # An interrupted thread may have left work without waking us.
             self._wake()
-            for watcher in list(self._watchers):
-                watcher.on_tick()
+            self._watchers.tick()
 
     async def _keep_connected(self) -> None:
         while not self._closing:
@@ -360,15 +357,13 @@ class Link:
         self._next_server.connected(self._client.connected_url)
         self._online.set()
         self._outbox.connected(self._client)
-        for watcher in list(self._watchers):
-            watcher.on_connected()
+        self._watchers.connected()
 
     async def _on_disconnected(self) -> None:
         self._online.clear()
         self._outbox.disconnected()
         self._replies.give_up()
-        for watcher in list(self._watchers):
-            watcher.on_disconnected()
+        self._watchers.disconnected()
 
     async def _on_closed(self) -> None:
         await self._on_disconnected()
@@ -379,7 +374,11 @@ class Link:
             _log.warning("NATS: %r", error)
         self._last_error = error
 
+    def _start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._spawn(work())
+
     async def _shut(self) -> None:
+        self._shortcut.close()
         try:
             await self.flush()
         except (nats.errors.Error, TimeoutError):

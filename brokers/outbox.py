@@ -97,8 +97,12 @@ class Outbox:
     def end(self) -> None:
         """Do once what many messages or calls have asked for; then write it all."""
         self._is_ending = False
-        while self._ends:
-            self._ends.popitem()[0]()
+        ends = self._ends
+        # The first one first: what came with a read is handed over before we ask on.
+        while ends:
+            callback = next(iter(ends))
+            del ends[callback]
+            callback()
         if self._frames and self._online.is_set():
             self._write_some()
 

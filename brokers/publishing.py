@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from brokers.connection import Connection
@@ -40,6 +40,8 @@ LARGEST_PAGE = 1000
 RESERVE_BYTES = 1024
 #: No message has more headers than this; to measure them is dear.
 LARGEST_HEAD_BYTES = 64 * 1024
+#: No fresh message has more headers than this.
+FRESH_HEAD_BYTES = 128
 #: Without any answer for this long, what is unanswered is sent again.
 SILENCE_S = 2.0
 #: How long to look after a stream before its messages are sent again anyway.
@@ -121,24 +123,36 @@ class Publisher:
         """
         if not messages:
             return 0
-        link = self.prepare(messages, reserve_bytes)
+        link = self._connected()
+        _check_sizes(link, messages, reserve_bytes)
+        self.prepare({one.stream for one in messages})
         waiting = _pages(messages) if atomic else [Unit([one]) for one in messages]
         return self._store(link, waiting)
 
-    def prepare(
-        self, messages: Sequence[Outgoing], reserve_bytes: int = RESERVE_BYTES
-    ) -> Link:
-        """Return the link, once the server is there and can take the messages.
+    def check_size(self, body_bytes: int) -> None:
+        """Make sure that a fresh message with so large a body can be stored.
 
         Raises:
-            MessageTooLarge: One exceeds the server's limit.
+            MessageTooLarge: It exceeds the server's limit.
+            BrokerConnectionError: There is no server to tell the limit.
+        """
+        limit = self._connected().max_payload_bytes - RESERVE_BYTES
+        _check_size(body_bytes + FRESH_HEAD_BYTES, limit)
+
+    def prepare(self, streams: Iterable[str]) -> Link:
+        """Return the link, once the server is there and has the streams.
+
+        Raises:
             BrokerConnectionError: There is no server, or it makes no stream.
         """
+        link = self._connected()
+        for stream in streams:
+            self._prepare(link, stream)
+        return link
+
+    def _connected(self) -> Link:
         link = self._connection.link()
         link.wait_until_connected(self._timeout_s)
-        _check_sizes(link, messages, reserve_bytes)
-        for stream in {one.stream for one in messages}:
-            self._prepare(link, stream)
         return link
 
     def _store(self, link: Link, waiting: list[Unit]) -> int:
@@ -188,16 +202,36 @@ class Publisher:
 
 def _check_sizes(link: Link, messages: Sequence[Outgoing], reserve_bytes: int) -> None:
     limit = link.max_payload_bytes - reserve_bytes
-    if max(len(one.body) for one in messages) + LARGEST_HEAD_BYTES <= limit:
+    if max([len(one.body) for one in messages]) + LARGEST_HEAD_BYTES <= limit:
         return
-    largest = max(one.size_bytes for one in messages)
-    if largest > limit:
+    _check_size(max(one.size_bytes for one in messages), limit)
+
+
+def _check_size(size_bytes: int, limit: int) -> None:
+    if size_bytes > limit:
         raise MessageTooLarge(
-            f"A message of {largest} bytes is too large; at most {limit} can be sent."
+            f"A message of {size_bytes} bytes is too large; at most {limit} can be "
+            "sent."
         )
 
 
-def by_stream(messages: Sequence[Outgoing]) -> dict[str, Sequence[Outgoing]]:
+def fresh(
+    stream: str, messages: Iterable[tuple[str, bytes]], prefix: str
+) -> list[Outgoing]:
+    """Return messages, each a subject and a body, with ids that nobody used before.
+
+    Args:
+        stream: The stream that stores them.
+        messages: In order.
+        prefix: Never used for other messages; their numbers, from 1, follow it.
+    """
+    return [
+        Outgoing(stream, subject, body, {"Nats-Msg-Id": f"{prefix}{number}"})
+        for number, (subject, body) in enumerate(messages, 1)
+    ]
+
+
+def _by_stream(messages: Sequence[Outgoing]) -> dict[str, Sequence[Outgoing]]:
     """Return the messages by their stream, in order."""
     found: defaultdict[str, list[Outgoing]] = defaultdict(list)
     for one in messages:
@@ -208,7 +242,7 @@ def by_stream(messages: Sequence[Outgoing]) -> dict[str, Sequence[Outgoing]]:
 def _pages(messages: Sequence[Outgoing]) -> list[Unit]:
     return [
         Unit(some[i : i + LARGEST_PAGE])
-        for some in by_stream(messages).values()
+        for some in _by_stream(messages).values()
         for i in range(0, len(some), LARGEST_PAGE)
     ]
 

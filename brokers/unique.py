@@ -80,13 +80,17 @@ class UniqueJobs:
         self._topology = topology
         self._connected = connected
 
+    def concerns(self, broker: Broker, messages: Sequence[Message[Any]]) -> bool:
+        """Tell whether any of the messages is unique."""
+        actors = {broker.actors.get(name) for name in {m.actor_name for m in messages}}
+        asked = any(actor and "unique_for" in actor.options for actor in actors)
+        return asked or any("unique_for" in one.options for one in messages)
+
     def locks(
         self, broker: Broker, messages: Sequence[Message[Any]], tokens: Sequence[str]
     ) -> list[Outgoing | None]:
         """Return each message's lock or none; nothing at all where none is unique."""
-        actors = {broker.actors.get(name) for name in {m.actor_name for m in messages}}
-        asked = any(actor and "unique_for" in actor.options for actor in actors)
-        if not asked and not any("unique_for" in one.options for one in messages):
+        if not self.concerns(broker, messages):
             return []
         return [
             self.lock(broker, message, token)

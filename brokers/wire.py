@@ -7,6 +7,7 @@ every message passes: what is read, and what is written. See ADR 0021.
 """
 
 import os
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -72,7 +73,7 @@ def frame(
         )
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     head = f"NATS/1.0\r\n{lines}\r\n".encode()
-    if head.count(_END) != len(headers) + 2 or head.count(b"\n") != len(headers) + 2:
+    if head.count(b"\n") != len(headers) + 2:
         raise ValueError(f"A header to {subject} has a line break.")
     return b"HPUB %b %b %d %d\r\n%b%b\r\n" % (
         subject.encode(),
@@ -158,6 +159,25 @@ class WireClient(Client):
         self._torn = data[written:]
         return True
 
+    async def leave(self) -> socket.socket | None:
+        """Return the connection, logged in, and have nothing to do with it any more.
+
+        There is none where it is not plain TCP; this client is closed anyway.
+        """
+        try:
+            await self.flush()
+            return self._taken_over()
+        finally:
+            await self.close()
+
+    def _taken_over(self) -> socket.socket | None:
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is None or writer.get_extra_info("ssl_object") is not None:
+            return None
+        writer.transport.pause_reading()
+        # What is closed with this client is its own descriptor of it only.
+        return socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno()))
+
     @property
     def is_torn(self) -> bool:
         """Tell whether the rest of a frame waits for the loop."""
@@ -215,7 +235,7 @@ class _Parser(Parser):
             if handler is None:
                 await super().parse(data[at:after])
             else:
-                handler(_incoming(words, data, end + 2, after - 2))
+                handler(incoming(words, data, end + 2, after - 2))
             at = after
         else:
             self._wanted = 0
@@ -223,8 +243,16 @@ class _Parser(Parser):
         self.when_read()
 
 
-def _incoming(words: list[bytes], data: bytes, begin: int, end: int) -> Incoming:
-    # MSG <subject> <sid> [reply] <size>, or HMSG with the head's size before it.
+def incoming(words: list[bytes], data: bytes, begin: int, end: int) -> Incoming:
+    """Return a message whose words and bytes are known.
+
+    Args:
+        words: `MSG <subject> <sid> [reply] <size>`, or `HMSG` with its head's size
+            before that.
+        data: What holds it.
+        begin: Where its head begins, or its body where it has no head.
+        end: Where its body ends.
+    """
     has_head = words[0][0] in b"Hh"
     middle = begin + int(words[-2]) if has_head else begin
     reply = words[3] if len(words) == (6 if has_head else 5) else b""

@@ -2,14 +2,13 @@
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import dramatiq
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.redis import RedisBroker
 
 from benchmarks.brokers.marks import of_this_process
-from brokers import JetStreamBroker
+from brokers import JetStreamBroker, calls
 from brokers.encoding import ENCODER
 
 _MAKERS: dict[str, Callable[[str], dramatiq.Broker]] = {
@@ -49,8 +48,7 @@ def enqueue_stamp(job: int, sent_at: float) -> None:
 def enqueue_all(jobs: Sequence[int]) -> None:
     """Put many jobs into the queue as fast as the broker's interface allows."""
     if isinstance(broker, JetStreamBroker):
-        messages: list[dramatiq.Message[Any]] = [noop.message(job) for job in jobs]
-        broker.enqueue_many(messages)
+        broker.enqueue_many(calls(noop, ((job,) for job in jobs)))
     else:
         for job in jobs:
             noop.send(job)

@@ -16,9 +16,10 @@ from dramatiq import Message
 from dramatiq.errors import BrokerConnectionError
 
 from brokers import JetStreamBroker
+from brokers.direct import WORTH_PER_S
 from brokers.encoding import ENCODER
 from brokers.health import server_health
-from tests.integration.brokers.conftest import Server
+from tests.integration.brokers.conftest import Server, until
 
 SECRET = "s3:cr@t/"
 
@@ -243,6 +244,21 @@ def test_tls_with_the_servers_ca(serve_tls, stored, ca):
         stored, f"tls://{host}", tls=trust(trustme.CA()), told="is not trusted"
     )
     assert_refused(stored, f"tls://{host}", told="is not trusted")
+
+
+def test_over_tls_no_message_passes_by_the_loop(serve_tls, stored, ca):
+    """TLS is nats-py's; a line past it would be a login without it."""
+    url = f"tls://{serve_tls()}"
+    broker = JetStreamBroker(url, middleware=[], tls=trust(ca), namespace="fast")
+
+    for _ in range(2 * WORTH_PER_S):
+        broker.enqueue(Message("default", "note", (), {}, {}))
+    shortcut = broker._connection.link()._shortcut
+    until(lambda: not shortcut._opening)
+
+    assert broker.stored("default") == {"": 2 * WORTH_PER_S}
+    assert not shortcut.is_open
+    broker.close()
 
 
 def test_a_certificate_for_another_name_is_refused(serve_tls, stored, ca):
