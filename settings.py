@@ -2,6 +2,7 @@
 
 import ssl
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, SecretStr, ValidationError
@@ -77,6 +78,11 @@ class Settings(BaseSettings):
     breaker_longest_wait_s: float = Field(default=60, gt=0)
     key_life_s: float = Field(default=24 * 3600, gt=0)
     unknown_window_s: float = Field(default=90, gt=0)
+
+    spool_dir: Path = Path(".batchsender/spool")
+    spool_cap_bytes: int = Field(default=512 * 1024 * 1024, ge=1024 * 1024)
+    clickhouse_cold_policy: str = ""
+    clickhouse_cold_after_days: int = Field(default=90, ge=1)
 
     log_level: str = "INFO"
 

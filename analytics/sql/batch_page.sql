@@ -1,0 +1,16 @@
+SELECT
+    batch_id,
+    max(batches.name) AS named,
+    min(first_at) AS began_at,
+    max(last_at) AS ended_at,
+    max(logged_at) AS as_of
+FROM batches
+WHERE tenant_id = {tenant_id:UUID}
+GROUP BY batch_id
+-- Single messages have no name, and are listed elsewhere.
+HAVING
+    named != ''
+    AND (began_at, batch_id)
+        < (fromUnixTimestamp64Milli({before_ms:Int64}, 'UTC'), {before_id:UUID})
+ORDER BY began_at DESC, batch_id DESC
+LIMIT {limit:UInt32}
