@@ -22,7 +22,8 @@ BENCH = $(if $(N),--recipients $(N)) $(if $(CHUNK),--chunk $(CHUNK)) \
 	$(if $(PRIORITY),--priority)
 
 .DEFAULT_GOAL := help
-.PHONY: run test check bench bench-broker help test-unit test-integration test-load clean
+.PHONY: run test check bench bench-broker bench-reads help test-unit \
+	test-integration test-load clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' \
@@ -68,6 +69,9 @@ bench-broker: $(READY) ## Compare the broker with Redis and RabbitMQ (ONLY=ours)
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 			-e '.[bench]'
 	$(BIN)/python -m benchmarks.brokers.race $(addprefix --only ,$(ONLY))
+
+bench-reads: $(READY) ## Measure the reports over ten million events
+	$(BIN)/python -m benchmarks.reads
 
 clean: ## Remove the environment and all caches, but no data
 	rm -rf $(VENV) build dist ./*.egg-info .coverage .coverage.* .hypothesis

@@ -5,12 +5,17 @@ SELECT
     max(last_at) AS ended_at,
     max(logged_at) AS as_of
 FROM batches
-WHERE tenant_id = {tenant_id:UUID}
+WHERE
+    tenant_id = {tenant_id:UUID}
+    -- Single messages have no name, and are listed elsewhere: they may be millions.
+    AND batch_id IN (
+        SELECT batch_id
+        FROM batches
+        WHERE tenant_id = {tenant_id:UUID} AND batches.name != ''
+    )
 GROUP BY batch_id
--- Single messages have no name, and are listed elsewhere.
 HAVING
-    named != ''
-    AND (began_at, batch_id)
+    (began_at, batch_id)
         < (fromUnixTimestamp64Milli({before_ms:Int64}, 'UTC'), {before_id:UUID})
 ORDER BY began_at DESC, batch_id DESC
 LIMIT {limit:UInt32}
