@@ -1,6 +1,7 @@
 """`erase` reaches every place where a person's address is kept."""
 
 import base64
+import io
 import json
 from contextlib import closing
 from datetime import UTC, datetime
@@ -13,7 +14,6 @@ from analytics.client import connect
 from analytics.event_log import ChunkEvents, EventLog
 from analytics.reported import EventWriter, ReportedEvent
 from brokers import dispatch
-from cli import main
 from cli.machine import running_machine
 from embedded.state import running_state
 from models.database import Database
@@ -55,8 +55,7 @@ def broker(machine_dir):
 def message(machine_dir, shell, database):
     """A single message to the address, whose way is at its end but not logged."""
     url = running_machine(machine_dir).url("sink")
-    options = ("--channel", "email", "--data", str(machine_dir))
-    main(["config", "create", "erasing", "--url", url, *options])
+    shell.run("config", "create", "erasing", "--url", url, "--channel", "email")
     letter = ("--config", "erasing", "--text", f"Dear {ADDRESS}", "--json")
     code, out, err = shell.run("send-one", ADDRESS, *letter)
     assert code == 0, err
@@ -166,7 +165,7 @@ def kept_in_streams(broker, wanted):
 
 
 def test_an_erased_address_is_nowhere_but_on_the_list(
-    shell, machine_dir, message, database, clickhouse, broker
+    *, shell, machine_dir, message, database, clickhouse, broker
 ):
     """And nothing is sent to it again; what is under way is erased the next time."""
     with database.statement() as connection:
@@ -180,7 +179,7 @@ def test_an_erased_address_is_nowhere_but_on_the_list(
     code, _, err = shell.run("erase", ADDRESS.upper(), "--yes")
     assert (code, "still under way" in err) == (1, True)
     mark_logged(database, message)
-    code, out, err = shell.run("erase", ADDRESS.upper(), "--yes")
+    code, _, err = shell.run("erase", ADDRESS.upper(), "--yes")
 
     assert code == 0, err
     assert kept_in_postgres(database, ADDRESS) == ["suppressions.address"]
@@ -198,8 +197,10 @@ def test_an_erased_address_is_nowhere_but_on_the_list(
     ) == [("queued",), ("sent",)]
 
 
-def test_without_a_yes_nothing_is_erased(shell, message, database):
+def test_without_a_yes_nothing_is_erased(shell, message, database, monkeypatch):
     """A slip of the hand must not be the end of it."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+
     shell.run("erase", ADDRESS)
 
     assert "recipients.address" in kept_in_postgres(database, ADDRESS)
