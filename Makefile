@@ -23,7 +23,8 @@ BENCH = $(if $(N),--recipients $(N)) $(if $(CHUNK),--chunk $(CHUNK)) \
 	$(if $(PRIORITY),--priority) $(if $(SINGLES),--singles)
 
 .DEFAULT_GOAL := help
-.PHONY: run test check bench bench-broker bench-webhooks help test-unit test-integration test-load clean
+.PHONY: run test check bench bench-broker bench-webhooks bench-reads help test-unit \
+	test-integration test-load clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' \
@@ -75,6 +76,9 @@ bench-webhooks: $(READY) ## Measure the receiver beside gunicorn's sync workers
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 			-e '.[bench]'
 	$(BIN)/python -m benchmarks.webhooks $(if $(N),--reports $(N))
+
+bench-reads: $(READY) ## Measure the reports over ten million events
+	$(BIN)/python -m benchmarks.reads
 
 clean: ## Remove the environment and all caches, but no data
 	rm -rf $(VENV) build dist ./*.egg-info .coverage .coverage.* .hypothesis

@@ -2,6 +2,7 @@
 
 import ssl
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, SecretStr, ValidationError
@@ -87,6 +88,11 @@ class Settings(BaseSettings):
     outgoing_deadline_s: float = Field(default=15, gt=0, le=60)
     outgoing_disable_after_s: float = Field(default=5 * 24 * 3600, gt=0)
     outgoing_keep_s: float = Field(default=7 * 24 * 3600, gt=0)
+
+    spool_dir: Path = Path(".batchsender/spool")
+    spool_cap_bytes: int = Field(default=512 * 1024 * 1024, ge=1024 * 1024)
+    clickhouse_cold_policy: str = ""
+    clickhouse_cold_after_days: int = Field(default=90, ge=1)
 
     log_level: str = "INFO"
 

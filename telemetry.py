@@ -59,6 +59,15 @@ UNLOGGED_CHUNKS = Gauge(
     registry=METRICS,
 )
 
+#: Bytes on this process's disk that ClickHouse has not taken yet; at the cap, whose
+#: default is 512 MB, nothing more is taken.
+SPOOL_BYTES = Gauge(
+    "batchsender_spool_bytes",
+    "Bytes that wait on the disk for ClickHouse, by kind of rows.",
+    ["rows"],
+    registry=METRICS,
+)
+
 #: Calls that found a provider failing: 5xx, time-outs, connections that failed.
 PROVIDER_FAULTS = Counter(
     "batchsender_provider_faults",

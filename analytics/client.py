@@ -76,10 +76,21 @@ class Client:
         self._opening = threading.Lock()
         self._opened: Any = None
 
-    def command(self, statement: str, *, in_database: bool = True) -> None:
-        """Run a statement that returns nothing; `in_database=False` names its own."""
+    def command(
+        self,
+        statement: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        in_database: bool = True,
+    ) -> None:
+        """Run a statement that returns nothing; `in_database=False` names its own.
+
+        `{name:Type}` in it takes that parameter.
+        """
         with _translated_errors():
-            self._library().command(statement, use_database=in_database)
+            self._library().command(
+                statement, parameters=parameters, use_database=in_database
+            )
 
     def rows(
         self, statement: str, parameters: Mapping[str, Any] | None = None

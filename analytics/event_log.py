@@ -11,6 +11,7 @@ from uuid import UUID
 import orjson
 
 from analytics.client import Client, Column
+from analytics.masking import without_addresses
 from models.status import OUTCOMES, RecipientStatus
 
 #: As many recipients are worth an insert of their own.
@@ -33,6 +34,7 @@ _COLUMNS = (
     ("size", "UInt32"),
     ("members", "String"),
     ("occurred_at", "DateTime64(3, 'UTC')"),
+    ("name", "String"),
     ("provider_message_ids", "String"),
     ("errors", "String"),
 )
@@ -49,6 +51,7 @@ class IntakeRow(NamedTuple):
         size: How many recipients the chunk has.
         members: To whom it happened, as the ledger's bit strings; empty for all.
         occurred_at: When it became known.
+        name: The batch's, or empty for a single message.
         provider_message_ids: Of the members, joined by the separator, or empty.
         errors: Likewise.
     """
@@ -60,6 +63,7 @@ class IntakeRow(NamedTuple):
     size: int
     members: str
     occurred_at: datetime
+    name: str
     provider_message_ids: str
     errors: str
 
@@ -84,7 +88,9 @@ class ChunkEvents:
         cancelled: Those left out because the batch was cancelled.
         provider_ids: The provider's message ids by position; may be empty or end
             early.
-        errors: The reason by position, for those who have one.
+        errors: The reason by position, for those who have one; addresses in it are
+            left out when it is logged.
+        name: The batch's, for lists; empty for a single message.
     """
 
     batch_id: UUID
@@ -100,6 +106,7 @@ class ChunkEvents:
     cancelled: str = ""
     provider_ids: Sequence[str | None] = ()
     errors: Mapping[int, str] = field(default_factory=dict)
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +151,11 @@ class EventLog:
         rows = intake_rows(chunks)
         if not rows:
             return 0
-        self._client.insert("chunk_log", columns_of(rows), token=token_of(rows))
+        self._client.insert("chunk_log", _columns(rows), token=token_of(rows))
         return sum(row.members.count("1") or row.size for row in rows)
 
 
-def columns_of(rows: Sequence[IntakeRow]) -> list[Column]:
+def _columns(rows: Sequence[IntakeRow]) -> list[Column]:
     """Return rows, at least one, as the columns of `chunk_log`."""
     values = zip(*rows, strict=True)
     return [
@@ -184,7 +191,8 @@ def _row(chunk: ChunkEvents, event: RecipientStatus, members: str) -> IntakeRow:
     ids = chunk.provider_ids if event is RecipientStatus.SENT else ()
     errors: Sequence[str | None] = ()
     if chunk.errors and not queued:
-        errors = [chunk.errors.get(position) for position in range(chunk.size)]
+        reasons = {at: without_addresses(why) for at, why in chunk.errors.items()}
+        errors = [reasons.get(position) for position in range(chunk.size)]
     return IntakeRow(
         chunk.tenant_id,
         chunk.batch_id,
@@ -193,6 +201,7 @@ def _row(chunk: ChunkEvents, event: RecipientStatus, members: str) -> IntakeRow:
         chunk.size,
         members if "0" in members else "",
         chunk.queued_at if queued else chunk.finished_at,
+        chunk.name,
         _of_members(ids, members),
         _of_members(errors, members),
     )

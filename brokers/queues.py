@@ -2,6 +2,7 @@
 
 from brokers.connection import Connection
 from brokers.contents import Contents
+from brokers.erasing import erase
 from brokers.figures import Figures, QueueFigures, TenantClass
 from brokers.hook_tables import HookedBroker
 from brokers.kv import Bucket
@@ -9,6 +10,9 @@ from brokers.letters import DeadLetters
 from brokers.link import Link
 from brokers.publishing import Publisher
 from brokers.topology import Topology
+
+#: Enough to read some million messages.
+_ERASE_S = 3600.0
 
 
 class QueuesBroker(HookedBroker):
@@ -114,6 +118,15 @@ class QueuesBroker(HookedBroker):
         return DeadLetters(
             self._connected_link, self._publisher, self._topology, queue_name
         )
+
+    def erase(self, *texts: str) -> int:
+        """Remove every stored message that holds one of the texts; return how many.
+
+        Reads all that is stored. Raises `BrokerConnectionError` when the server does
+        not answer; the same call may be repeated.
+        """
+        link = self._connected_link()
+        return link.run(erase(link, texts), timeout_s=_ERASE_S)
 
     def _connected_link(self) -> Link:
         link = self._connection.link()

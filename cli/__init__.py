@@ -22,6 +22,7 @@ _COMMANDS = {
     "resume": "cli.showing",
     "cancel": "cli.showing",
     "suppressions": "cli.suppressions",
+    "erase": "cli.erasing",
     "send-one": "cli.messages",
     "config": "cli.configs",
     "endpoints": "cli.endpoints",

@@ -79,6 +79,9 @@ tenants = Table(
     _id(),
     Column("name", Text, nullable=False, unique=True),
     _created_at(),
+    # Days after which finished batches are deleted; null: never.
+    Column("retention_days", Integer),
+    CheckConstraint("retention_days >= 1", name="retention_days"),
 )
 
 #: Only a key's SHA-256 is kept; `prefix` is what its owner may see of it, and

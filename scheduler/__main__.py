@@ -18,7 +18,15 @@ from models.errors import InvalidInputError, NeighbourUnavailableError
 from models.jobs import SendChunk, SendMessage
 from models.queries import idempotency
 from models.timing import Timing
-from scheduler import discovery, event_log, messages, outgoing, sync, webhook_secrets
+from scheduler import (
+    discovery,
+    event_log,
+    messages,
+    outgoing,
+    retention,
+    sync,
+    webhook_secrets,
+)
 from scheduler.leader import Leader
 from scheduler.recovery import Recovery
 from scheduler.timetable import Duty, Round, timetable
@@ -82,6 +90,9 @@ def duties(settings: Settings, outcomes: Outcomes) -> list[Duty]:
             partial(messages.publish_messages, database, broker),
         ),
         Duty("recovery", settings.recovery_interval_s, recovery.recover),
+        Duty(
+            "retention", retention.EVERY_S, partial(retention.delete_expired, database)
+        ),
         Duty("housekeeping", _HOUR_S, partial(_tidied, database)),
         webhook_secrets.duty(database, broker),
         *_outgoing(settings, database, broker),

@@ -58,4 +58,5 @@ def _events(row: Mapping[str, Any]) -> ChunkEvents:
         cancelled=row["cancelled"],
         provider_ids=row["provider_ids"] or (),
         errors={int(at): why for at, why in (row["errors"] or {}).items()},
+        name=row["name"],
     )

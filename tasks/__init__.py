@@ -22,7 +22,7 @@ from models.jobs import (
 )
 from settings import load
 from tasks import expand, outgoing, send, webhook
-from tasks.worker import worker
+from tasks.worker import worker as this_worker
 from telemetry import METRICS, configure_logging, log_context
 
 
@@ -36,7 +36,15 @@ class SetUp(Middleware):
 
     def after_process_boot(self, broker: dramatiq.Broker) -> None:  # noqa: ARG002 - Dramatiq's hook
         """Take the imports and the set-up out of the first chunk's way."""
-        worker()
+        this_worker()
+
+    def after_worker_shutdown(
+        self,
+        broker: dramatiq.Broker,  # noqa: ARG002 - Dramatiq's hook
+        worker: dramatiq.Worker,  # noqa: ARG002 - Dramatiq's hook
+    ) -> None:
+        """Write what waits for ClickHouse, after the last job."""
+        this_worker().close()
 
 
 settings = load()
@@ -52,8 +60,8 @@ broker = dispatch.connect(
         Retries(max_retries=10, min_backoff=1000, max_backoff=60_000),
         JobContext(),
         SetUp(),
-        Idempotency(lambda: worker().outcomes, deliveries=_deliveries),
-        RateLimit(lambda: worker().limiter),
+        Idempotency(lambda: this_worker().outcomes, deliveries=_deliveries),
+        RateLimit(lambda: this_worker().limiter),
         Metrics(METRICS),
     ],
 )
@@ -69,7 +77,7 @@ def expand_batch(**fields: Any) -> None:
     """Publish a batch's open chunks; see `tasks.expand`."""
     job = job_of(ExpandBatch, fields)
     with log_context(batch_id=job.batch_id):
-        expand.expand_or_wait(worker(), broker, job)
+        expand.expand_or_wait(this_worker(), broker, job)
 
 
 @dramatiq.actor(
@@ -97,7 +105,7 @@ def _send(job: SendChunk, *, urgent: bool = False) -> None:
         raise RuntimeError("A chunk is sent only from a delivery of our broker.")
     with log_context(batch_id=job.batch_id, chunk=job.no):
         try:
-            send.send(worker(), job, delivery, urgent=urgent)
+            send.send(this_worker(), job, delivery, urgent=urgent)
         except NeighbourUnavailableError as error:
             # Fails closed: nothing was called that is not in the ledger.
             send.log.warning("The chunk waits: %s", error)
@@ -119,14 +127,14 @@ def _send(job: SendChunk, *, urgent: bool = False) -> None:
 )
 def record_webhook(messages: Sequence[BatchedMessage]) -> None:
     """Take in what providers reported; see `tasks.webhook`."""
-    webhook.process(worker().processor, messages)
+    webhook.process(this_worker().processor, messages)
 
 
 @dramatiq.actor(actor_name=DeliverWebhook.actor, queue_name=DeliverWebhook.queue)
 def deliver_webhook(**fields: Any) -> None:
     """Tell a tenant's endpoint of events; see `tasks.outgoing`."""
     try:
-        worker().deliverer.deliver(job_of(DeliverWebhook, fields))
+        this_worker().deliverer.deliver(job_of(DeliverWebhook, fields))
     except NeighbourUnavailableError as error:
         delivery = current_delivery()
         if delivery is None:

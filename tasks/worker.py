@@ -216,6 +216,7 @@ class Worker:
     callers: ThreadPoolExecutor
     lease: Callable[..., Lease]
     processor: Processor
+    events: EventWriter
 
     @classmethod
     def build(cls, settings: Settings) -> "Worker":
@@ -227,6 +228,12 @@ class Worker:
             prepares=settings.database_prepare,
         )
         client = hot_state_client.connect(settings.dragonfly_url.get_secret_value())
+        log_url = settings.clickhouse_url.get_secret_value()
+        events = EventWriter(
+            analytics_client.connect(log_url),
+            settings.spool_dir,
+            spool_cap_bytes=settings.spool_cap_bytes,
+        )
         # One more sends single messages.
         limiter = Limiter(client, processes=settings.worker_processes + 1)
         demands = Demands(database)
@@ -256,8 +263,19 @@ class Worker:
             deliverer=Deliverer(settings, database),
             callers=callers,
             lease=partial(Lease, client),
-            processor=_processor(database, Seen(client), settings),
+            processor=Processor(
+                database=database,
+                seen=Seen(client),
+                places=partial(places, analytics_client.connect(log_url)),
+                log_reported=events.write,
+                rule=_brake_rule(settings),
+            ),
+            events=events,
         )
+
+    def close(self) -> None:
+        """Write the events that wait; what ClickHouse does not take stays on disk."""
+        self.events.close()
 
 
 def _breaker_rule(settings: Settings) -> BreakerRule:
@@ -270,18 +288,11 @@ def _breaker_rule(settings: Settings) -> BreakerRule:
     )
 
 
-def _processor(database: Database, seen: Seen, settings: Settings) -> Processor:
-    analytics = analytics_client.connect(settings.clickhouse_url.get_secret_value())
-    return Processor(
-        database=database,
-        seen=seen,
-        places=partial(places, analytics),
-        log_reported=EventWriter(analytics).write,
-        rule=BrakeRule(
-            min_sends=settings.brake_min_sends,
-            bounce_rate=settings.brake_bounce_rate,
-            complaint_rate=settings.brake_complaint_rate,
-        ),
+def _brake_rule(settings: Settings) -> BrakeRule:
+    return BrakeRule(
+        min_sends=settings.brake_min_sends,
+        bounce_rate=settings.brake_bounce_rate,
+        complaint_rate=settings.brake_complaint_rate,
     )
 
 

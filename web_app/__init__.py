@@ -10,6 +10,7 @@ from models.unsubscribe import Unsubscribing
 from settings import Settings, load
 from web_app import idempotency, probes, problems
 from web_app.api import (
+    analytics,
     api_keys,
     attachments,
     batches,
@@ -35,6 +36,7 @@ _RESOURCES = (
     recipients.recipients,
     control.control,
     stats.stats,
+    analytics.analytics,
     messages.messages,
     suppressions.suppressions,
     api_keys.api_keys,

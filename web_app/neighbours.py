@@ -20,6 +20,7 @@ def neighbours(settings: Settings) -> Neighbours:
         live_counts=Outcomes(dragonfly).counts,
         breaker=Breakers(dragonfly).of_config,
         shortages=Shortages(dragonfly).of,
+        event_log=clickhouse,
         batch_stats=partial(reports.batch_stats, clickhouse),
         pings={
             "dragonfly": partial(hot_state.ask, dragonfly, "PING"),

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from flask import current_app
 
+from analytics.client import Client
 from brokers import JetStreamBroker
 from models.breaker import BreakerSeen
 from models.database import Database
@@ -25,6 +26,7 @@ class Neighbours:
         batch_stats: From a batch to its counts in the event log.
         pings: By server, a call that returns when the server answers.
         breaker: From a config's id as text to how its circuit breaker stands.
+        event_log: ClickHouse itself, for reports.
         shortages: From batches' ids to what each waits for, as workers told it.
     """
 
@@ -32,6 +34,7 @@ class Neighbours:
     batch_stats: Callable[[UUID], Mapping[str, Any]] | None = None
     pings: Mapping[str, Callable[[], None]] = field(default_factory=dict)
     breaker: Callable[[str], BreakerSeen] | None = None
+    event_log: Client | None = None
     shortages: Callable[[Sequence[str]], Mapping[str, Mapping[str, Any]]] | None = None
 
 

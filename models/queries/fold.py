@@ -142,7 +142,8 @@ _TO_LOG = text(
         least(coalesce(c.published_at, b.started_at), c.done_at) as queued_at,
         c.done_at, c.folded_at,
         c.sent, c.failed, c.unknown, c.suppressed, c.cancelled,
-        c.provider_ids, c.errors
+        c.provider_ids, c.errors,
+        case when b.priority then '' else b.name end as name
     from chunks c join batches b on b.id = c.batch_id
     where (c.batch_id, c.no) in (
         select w.batch_id, w.no

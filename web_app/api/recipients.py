@@ -12,6 +12,7 @@ from models.queries.reads import batch_by_id, recipient_page
 from models.queries.uploads import PartAnswer, stored_answer, take_part
 from models.recipients import Format, read
 from models.status import RecipientStatus
+from web_app.api.analytics import standing_page
 from web_app.auth import caller
 from web_app.bodies import answer, number_argument, whole_body
 from web_app.services import services
@@ -52,8 +53,13 @@ def upload(batch_id: UUID) -> Response:
 
 @recipients.get("")
 def index(batch_id: UUID) -> Response:
-    """Show recipients by seq, all or those of one status."""
+    """Show recipients by seq, all or those of one status.
+
+    With `addresses=false` they come from the event log, not from Postgres.
+    """
     tenant_id = caller()
+    if request.args.get("addresses") == "false":
+        return standing_page(tenant_id, batch_id, _status())
     limit = number_argument("limit", default=_PAGE, least=1, most=10_000)
     after = number_argument("after", default=-1, least=-1, most=2**31 - 1)
     status = _status()

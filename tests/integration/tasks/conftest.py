@@ -85,7 +85,7 @@ def sink(one_sink) -> Iterator[Sink]:
 
 
 @pytest.fixture(scope="module")
-def environment(stack: Stack, ledger_url: str) -> Settings:
+def environment(stack: Stack, ledger_url: str, tmp_path_factory) -> Settings:
     """Where the servers are; a call may take half a second."""
     stack.nats.start()
     stack.dragonfly.start()
@@ -97,6 +97,7 @@ def environment(stack: Stack, ledger_url: str) -> Settings:
         database_pool_size=4,
         call_deadline_s=0.5,
         endpoint_networks="127.0.0.0/8",
+        spool_dir=tmp_path_factory.mktemp("spool"),
     )
 
 
@@ -114,6 +115,7 @@ def start_worker(environment, ledger_database) -> Iterator[Callable[..., Worker]
     for worker in started:
         worker.callers.shutdown()
         worker.senders.close()
+        worker.close()
         worker.database.close()
 
 
@@ -220,6 +222,12 @@ def analytics(analytics_url):
 
 @pytest.fixture
 def processor(start_worker, analytics, analytics_url):
-    """A worker's, with ClickHouse."""
+    """A worker's, with ClickHouse, which has the events when they are logged."""
     assert analytics
-    return start_worker(clickhouse_url=SecretStr(analytics_url)).processor
+    worker = start_worker(clickhouse_url=SecretStr(analytics_url))
+
+    def logged(events):
+        worker.events.write(events)
+        assert worker.events.flush()
+
+    return replace(worker.processor, log_reported=logged)

@@ -224,11 +224,14 @@ def test_nobody_sees_another_tenants_things(app: Flask, make_caller: Callable, t
         "<prefix>": tenant.key.split("_")[1],
     }
     tenant.upload(batch_id, ROWS)
-    # The operator's addresses are no tenant's; see `test_rate_limits`.
+    # The operator's addresses are no tenant's; see `test_rate_limits`. Those that ask
+    # the event log have a test of their own.
     rules = [
         rule
         for rule in app.url_map.iter_rules()
-        if rule.arguments and "/admin/" not in str(rule)
+        if rule.arguments
+        and "/admin/" not in str(rule)
+        and not rule.endpoint.startswith("analytics.")
     ]
 
     answers = {
@@ -257,7 +260,7 @@ def test_only_a_key_in_use_opens_the_api(app: Flask, tenant, database):
     rules = [rule for rule in app.url_map.iter_rules() if "/api" in str(rule)]
 
     for rule in rules:
-        path = re.sub("<.*?>", str(uuid4()), str(rule))
+        path = re.sub("<.*?>", str(uuid4()), str(rule).replace("<int:seq>", "0"))
         for method in rule.methods & {"GET", "POST"}:
             refused = client.open(path, method=method)
             assert refused.status_code == 401
