@@ -10,6 +10,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from models.errors import BatchSenderError
 from scheduler.leader import Leader
+from telemetry import DUTY_FAILURES, DUTY_SECONDS
 
 log = logging.getLogger("batchsender.timetable")
 
@@ -69,10 +70,14 @@ def _led(scheduler: BackgroundScheduler, leader: Leader, duty: Duty) -> None:
     """Do a duty if we lead; whatever goes wrong, the next round tries again."""
     try:
         if leader.leads():
-            _asked(scheduler, duty, duty.do())
+            with DUTY_SECONDS.labels(duty.name).time():
+                found = duty.do()
+            _asked(scheduler, duty, found)
     except BatchSenderError as error:
+        DUTY_FAILURES.labels(duty.name).inc()
         log.warning("%s waits for its next round: %s", duty.name, error)
     except Exception:
+        DUTY_FAILURES.labels(duty.name).inc()
         log.exception("%s failed; its next round tries again.", duty.name)
 
 

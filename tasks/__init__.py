@@ -8,6 +8,7 @@ from dramatiq.middleware import Middleware, Retries
 from brokers import current_delivery, dispatch
 from brokers.job_context import JobContext, job_fields
 from brokers.metrics import Metrics
+from middleware import metrics_page
 from middleware.idempotency import Idempotency
 from models.errors import NeighbourUnavailableError
 from models.jobs import ExpandBatch, RecordWebhook, SendChunk, SendMessage, job_of
@@ -27,7 +28,10 @@ class SetUp(Middleware):
 
     def after_process_boot(self, broker: dramatiq.Broker) -> None:  # noqa: ARG002 - Dramatiq's hook
         """Take the imports and the set-up out of the first chunk's way."""
-        worker()
+        samples = [metrics_page.pool_sample(worker().database)]
+        metrics_page.serve(
+            settings.metrics_host, settings.metrics_port, samples=samples
+        )
 
 
 settings = load()

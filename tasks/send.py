@@ -22,6 +22,7 @@ from models.jobs import SendChunk
 from models.outcome import Answer
 from models.queries import publishing
 from providers.provider import Call, File
+from tasks.counting import count_answered
 from tasks.ledger_row import LONGEST_NAK_S, LedgerRow
 from tasks.tokens import Tokens
 from tasks.worker import SUPPRESSIONS_HORIZON_S, Sender, Worker
@@ -157,7 +158,7 @@ class ChunkRun:
             then = self._advanced(held, wait_s)
 
     def _called(self, held: Chunk) -> tuple[Chunk, float]:
-        calls = held.in_call
+        calls, before = held.in_call, held
         wait_s = self._tokens.secured(calls)
         away = replace(_NOT_CALLED, retry_after_s=wait_s, reason="No tokens.")
         answers = [away] * len(calls) if wait_s else self._answers(calls)
@@ -169,6 +170,7 @@ class ChunkRun:
                 wait_s = max(wait_s, self._pause_s(held, call, answer))
             if answer.rate is not None and answer.rate.remaining < 1 and held.open:
                 wait_s = max(wait_s, answer.rate.reset_s)
+        count_answered(self._plan.provider, before, held)
         return held, wait_s
 
     def _after(self, held: Chunk, call: CallIntent, answer: Answer) -> Chunk:
@@ -199,7 +201,7 @@ class ChunkRun:
             deadline_s=self._worker.timing.call_deadline_s,
             files=self._files,
         )
-        with PROVIDER_CALL_SECONDS.time():
+        with PROVIDER_CALL_SECONDS.labels(self._plan.provider).time():
             return self._sender.provider.send(made)
 
     def _messages_of(self, call: CallIntent) -> list[dict[str, object]]:

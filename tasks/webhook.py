@@ -12,6 +12,7 @@ from models.jobs import RecordWebhook
 from models.queries import reports
 from models.status import RecipientStatus
 from tasks.worker import Worker
+from telemetry import REPORTED_RECIPIENTS
 
 log = logging.getLogger("batchsender.webhook")
 
@@ -46,10 +47,13 @@ def record(worker: Worker, job: RecordWebhook) -> bool:
         return False
     message_id = job.body.get("id")
     with worker.database.transaction() as connection:
-        return reports.move_recipient(
+        moved = reports.move_recipient(
             connection,
             batch_id,
             seq,
             status=status,
             provider_message_id=str(message_id) if message_id else None,
         )
+    if moved:
+        REPORTED_RECIPIENTS.labels(job.provider, str(status)).inc()
+    return moved

@@ -5,6 +5,8 @@ from functools import partial
 from flask import Flask
 
 from brokers import dispatch
+from middleware import metrics_page
+from middleware.request_times import time_requests
 from models.database import Database
 from models.unsubscribe import Unsubscribing
 from settings import Settings, load
@@ -84,6 +86,9 @@ def create_app(
         ),
     )
     problems.register(app)
+    time_requests(app, "web")
+    samples = [metrics_page.pool_sample(database)]
+    metrics_page.serve(settings.metrics_host, settings.metrics_port, samples=samples)
     idempotency.register(app)
     for resource in _RESOURCES:
         app.register_blueprint(resource)

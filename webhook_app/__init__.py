@@ -2,6 +2,8 @@
 
 from flask import Flask
 
+from middleware import metrics_page
+from middleware.request_times import time_requests
 from settings import Settings, load
 from webhook_app import probes, receive
 from webhook_app.publishing import publisher
@@ -26,4 +28,6 @@ def create_app(
     app.register_blueprint(probes.probes)
     app.register_blueprint(receive.webhooks)
     receive.register_errors(app)
+    time_requests(app, "webhook")
+    metrics_page.serve(settings.metrics_host, settings.metrics_port)
     return app
