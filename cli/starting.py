@@ -79,6 +79,7 @@ def started_machine(
         credentials = _credentials(data_dir, urls["DATABASE_URL"], url)
         environment = {**urls, **_secrets(data_dir, given), "PUBLIC_URL": url}
         environment["ENDPOINT_NETWORKS"] = given.endpoint_networks
+        environment["SPOOL_DIR"] = str(data_dir.absolute() / "spool")
         if given.public_url:
             environment["PUBLIC_URL"] = given.public_url
         # Who counted there is gone, and counters begin anew.

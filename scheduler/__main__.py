@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 from analytics import client as analytics_client
+from analytics.audit_log import AuditLog
 from analytics.event_log import EventLog
 from brokers import JetStreamBroker, dispatch
 from brokers.errors import UnavailableError
@@ -24,6 +25,7 @@ from models.jobs import SendChunk, SendMessage
 from models.queries import idempotency
 from models.timing import Timing
 from scheduler import discovery, event_log, messages, retention, sync
+from scheduler.deeds import DutyAudit
 from scheduler.figures import LOOK_S, Doors, Figures
 from scheduler.leader import Leader
 from scheduler.recovery import Recovery
@@ -52,7 +54,13 @@ def main() -> int:
     chosen = duties(settings, Outcomes(client))
     if settings.metrics_port:
         chosen += [_watching(settings, Breakers(client), partial(memory_of, client))]
-    plan = timetable(leader, chosen)
+    audit = AuditLog(
+        analytics_client.connect(settings.clickhouse_url.get_secret_value()),
+        settings.spool_dir,
+        spool_cap_bytes=settings.spool_cap_bytes,
+    )
+    database = Database(settings.database_url.get_secret_value(), pool_size=1)
+    plan = timetable(leader, chosen, record=DutyAudit(database, audit).write)
     stopping = threading.Event()
     for wanted in (signal.SIGTERM, signal.SIGINT):
         signal.signal(wanted, lambda *_: stopping.set())
@@ -60,6 +68,7 @@ def main() -> int:
     stopping.wait()
     plan.shutdown(wait=True)
     leader.resign()
+    audit.close()
     return 0
 
 

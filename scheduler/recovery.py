@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from models.database import Database
 from models.queries import recovery
+from scheduler.deeds import note
 from scheduler.sync import REOPENS
 
 log = logging.getLogger("batchsender.recovery")
@@ -38,6 +39,8 @@ class Recovery:
             again = recovery.reopen_unknown(
                 connection, window_s=self._unknown_window_s, reopens=REOPENS
             )
+        if again:
+            note("chunks.reopened", "chunks", chunks=again)
         with self._database.statement() as connection:
             before = recovery.now(connection)
         stored = self._stored()
@@ -48,11 +51,13 @@ class Recovery:
             stuck = recovery.stuck_batches(connection, after_s=self._stuck_after_s)
             for batch_id, tenant_id in stuck:
                 log.warning("Batch %s does not move.", batch_id)
+                note("batch.stuck", "batch", str(batch_id))
                 lost.add(tenant_id)
             for tenant in lost:
                 chunks = recovery.republish(connection, tenant)
                 whose = tenant or "of single messages"
                 log.warning("Tenant %s: %s chunks published anew.", whose, chunks)
+                note("chunks.republished", "tenant", tenant, chunks=chunks)
                 again += chunks
         self._short = short - lost
         return again
