@@ -84,10 +84,25 @@ def test_what_the_processes_count_adds_up(run, tmp_path):
     for neighbour in ("nats", "postgres", "dragonfly", "clickhouse"):
         asked = {"neighbour": neighbour}
         pages.until(1, "scheduler", "batchsender_neighbour_up", **asked)
-    assert pages.value("scheduler", "batchsender_waiting_recipients") == 0
+    pages.until(0, "scheduler", "batchsender_waiting_recipients")
     route = "/api/batches/<uuid:batch_id>/send"
     accepted = {"app": "web", "method": "POST", "route": route, "status": "202"}
     assert pages.value("web", "batchsender_http_requests_total", **accepted) == 1
     assert pages.value("web", "batchsender_database_pool_size") == 20
     live = {"app": "webhook", "method": "GET", "route": "/health"}
     assert pages.value("webhook", "batchsender_http_request_seconds_count", **live) >= 1
+    entries = [json.loads(line) for line in _audit(run, {"batch.finished"})]
+    kinds = {one["action"]: one["actor"]["kind"] for one in entries}
+    assert kinds["config.created"] == kinds["batch.sent"] == "api_key"
+    assert kinds["batch.started"] == kinds["batch.finished"] == "system"
+
+
+def _audit(run, awaited):
+    """Return the audit log's lines once these actions are among them."""
+    deadline = time.monotonic() + LATE_S
+    while True:
+        lines = run("audit", "--json").stdout.splitlines()
+        if awaited <= {json.loads(line)["action"] for line in lines}:
+            return lines
+        assert time.monotonic() < deadline, lines
+        time.sleep(0.5)
