@@ -80,6 +80,9 @@ def written_down(
         details: dict[str, Any] = {}
         try:
             yield details
+        except BaseException:
+            details["failed"] = True
+            raise
         finally:
             who = Actor(ActorKind.USER, getpass.getuser())
             log.write(who.did(action, kind, "", **details))

@@ -22,11 +22,10 @@ from models.jobs import SendChunk
 from models.outcome import Answer
 from models.queries import publishing
 from providers.provider import Call, File
-from tasks.counting import count_answered
+from tasks.counting import call_seconds, count_answered
 from tasks.ledger_row import LONGEST_NAK_S, LedgerRow
 from tasks.tokens import Tokens
 from tasks.worker import SUPPRESSIONS_HORIZON_S, Sender, Worker
-from telemetry import PROVIDER_CALL_SECONDS
 
 log = logging.getLogger("batchsender.send")
 
@@ -201,7 +200,7 @@ class ChunkRun:
             deadline_s=self._worker.timing.call_deadline_s,
             files=self._files,
         )
-        with PROVIDER_CALL_SECONDS.labels(self._plan.provider).time():
+        with call_seconds(self._plan.provider).time():
             return self._sender.provider.send(made)
 
     def _messages_of(self, call: CallIntent) -> list[dict[str, object]]:
