@@ -5,7 +5,7 @@ from functools import partial
 from flask import Flask
 
 from analytics import client as event_log
-from analytics.audit_log import AuditLog, audit_page
+from analytics.audit_log import AuditLog
 from brokers import dispatch
 from middleware import metrics_page
 from middleware.request_times import time_requests
@@ -93,9 +93,6 @@ def create_app(
             event_log.connect(settings.clickhouse_url.get_secret_value()),
             settings.spool_dir,
             spool_cap_bytes=settings.spool_cap_bytes,
-        ),
-        audit_page=partial(
-            audit_page, event_log.connect(settings.clickhouse_url.get_secret_value())
         ),
     )
     problems.register(app)

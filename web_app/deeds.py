@@ -33,6 +33,7 @@ class Deed:
         asked: Fields of the request's JSON body.
         answered: Fields of the answer.
         named: Parameters of the query.
+        place: Parts of the path that say which one, where it has no id of its own.
     """
 
     action: str
@@ -40,6 +41,7 @@ class Deed:
     asked: tuple[str, ...] = ()
     answered: tuple[str, ...] = ()
     named: tuple[str, ...] = ()
+    place: tuple[str, ...] = ()
 
 
 #: By endpoint; one that is not here is told by its name alone.
@@ -76,6 +78,17 @@ DEEDS = {
         answered=("added", "known", "invalid"),
         named=("channel",),
     ),
+    "api_keys.create": Deed(
+        "api_key.created", "api_key", answered=("prefix", "name", "scopes", "expiresAt")
+    ),
+    "api_keys.revoke": Deed("api_key.revoked", "api_key", place=("prefix",)),
+    "rate_limits.override": Deed(
+        "limit.overridden",
+        "limit",
+        ("perSecond", "burst", "reason"),
+        place=("level", "name"),
+    ),
+    "rate_limits.restore": Deed("limit.restored", "limit", place=("level", "name")),
     "suppressions.remove": Deed(
         "suppressions.removed", "suppressions", named=("channel",)
     ),
@@ -106,7 +119,8 @@ def _write_down(response: Response) -> Response:
     deed = _deed()
     answered = response.get_json(silent=True) if deed.answered or _is_new() else None
     told = answered if isinstance(answered, dict) else {}
-    entry = actor.did(deed.action, deed.kind, _object_id(told), **_details(deed, told))
+    which = _object_id(deed, told)
+    entry = actor.did(deed.action, deed.kind, which, **_details(deed, told))
     # It is done, and asked for again it might be done twice: without room the
     # process's own log tells it, and the next deed is refused.
     with suppress(NeighbourUnavailableError):
@@ -136,12 +150,15 @@ def _is_new() -> bool:
     return not request.view_args
 
 
-def _object_id(told: Mapping[str, Any]) -> str:
+def _object_id(deed: Deed, told: Mapping[str, Any]) -> str:
     """Return the id that the address names; of what is new, that of the answer."""
-    ids = list((request.view_args or {}).values())
-    if ids:
-        return str(ids[-1]) if isinstance(ids[-1], UUID | int) else ""
-    return str(told.get("id") or told.get("sha256") or "")
+    parts = request.view_args or {}
+    if deed.place:
+        return "/".join(str(parts[name]) for name in deed.place if parts[name])
+    if parts:
+        # A text may be anybody's: an address, for one.
+        return next((str(one) for one in parts.values() if isinstance(one, UUID)), "")
+    return str(told.get("id") or told.get("prefix") or told.get("sha256") or "")
 
 
 def _details(deed: Deed, told: Mapping[str, Any]) -> dict[str, Any]:

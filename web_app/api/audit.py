@@ -2,9 +2,10 @@
 
 from flask import Blueprint, Response, request
 
+from analytics.audit_log import audit_page
+from web_app.api.analytics import event_log
 from web_app.auth import caller
 from web_app.bodies import answer, number_argument
-from web_app.services import services
 
 audit = Blueprint("audit", __name__, url_prefix="/api/audit")
 
@@ -20,7 +21,7 @@ def index() -> Response:
     tenant_id = caller()
     limit = number_argument("limit", default=_PAGE, least=1, most=1000)
     after = request.args.get("after", "")
-    entries, following = services().audit_page(
-        tenant_id=tenant_id, after=after, most=limit
+    entries, following = audit_page(
+        event_log(), tenant_id=tenant_id, after=after, most=limit
     )
     return answer({"entries": entries, "next": following})

@@ -3,6 +3,7 @@
 import json
 import time
 import uuid
+from dataclasses import replace
 
 import pytest
 from pydantic import SecretStr
@@ -13,6 +14,7 @@ from analytics.client import connect
 from analytics.migrations import migrate
 from analytics.spool import rows_of
 from models.errors import NeighbourUnavailableError
+from models.queries.api_keys import SCOPES, create_api_key
 from web_app import create_app
 from web_app.deeds import DEEDS, UNAUDITED
 
@@ -82,21 +84,33 @@ def everything(tenant):
         tenant.post(f"/api/batches/{batch_id}/{verb}")
     rows = [{"address": f"{SECRET}@example.com", "reason": SECRET}]
     tenant.ask("POST", "/api/suppressions", json=rows)
+    key = tenant.post("/api/api-keys", {"name": "other"}).json
+    tenant.ask("DELETE", f"/api/api-keys/{key['prefix']}")
+    tenant.ask("PUT", "/api/admin/rate-limits/system", json={"perSecond": 1e6})
+    tenant.ask("DELETE", "/api/admin/rate-limits/system")
     address = f"{SECRET}%40example.com"
     tenant.ask("DELETE", f"/api/suppressions?address={address}&channel=email")
-    return config["id"], batch_id
+    return config["id"], batch_id, key
+
+
+@pytest.fixture
+def operator(tenant, database):
+    """A tenant whose key may do everything."""
+    with database.transaction() as connection:
+        key = create_api_key(connection, tenant.tenant_id, "all", scopes=SCOPES)
+    return replace(tenant, key=key)
 
 
 def test_every_deed_is_on_the_disk_before_its_answer_and_tells_no_secret(
-    tenant, logged, settings
+    operator, logged, settings
 ):
     """Whose key it was, what it did, to what; ClickHouse is away all the time."""
-    config_id, batch_id = everything(tenant)
+    config_id, batch_id, key = everything(operator)
 
     found = [
         (row[3], row[5], row[7], json.loads(row[8] or "{}"))
         for row in logged()
-        if row[0] == str(tenant.tenant_id)
+        if row[0] == str(operator.tenant_id)
     ]
     actions = {action for _, action, _, _ in found}
     by_action = {action: (what, told) for _, action, what, told in found}
@@ -109,7 +123,10 @@ def test_every_deed_is_on_the_disk_before_its_answer_and_tells_no_secret(
     raw = b"".join(p.read_bytes() for p in settings.spool_dir.rglob("*.open"))
     assert SECRET.encode() not in raw
     assert b"whsec_" not in raw
-    assert tenant.key.encode() not in raw
+    assert by_action["limit.overridden"] == ("system", {"perSecond": 1e6})
+    assert by_action["api_key.revoked"][0] == key["prefix"]
+    assert operator.key.encode() not in raw
+    assert key["key"].encode() not in raw
     assert b"example.com" not in raw
 
 
