@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analytics.client import connect as connect_clickhouse
+from analytics.cold import move_when_old
 from analytics.health import missing_migrations
 from brokers.errors import UnavailableError
 from brokers.health import server_health
@@ -45,6 +46,14 @@ def migrate(data_dir: Path) -> None:
     migrate_both(
         found.database_url.get_secret_value(), found.clickhouse_url.get_secret_value()
     )
+    if found.clickhouse_cold_policy:
+        url = found.clickhouse_url.get_secret_value()
+        with closing(connect_clickhouse(url)) as client:
+            move_when_old(
+                client,
+                found.clickhouse_cold_policy,
+                after_days=found.clickhouse_cold_after_days,
+            )
     click.echo("Postgres and ClickHouse are up to date.")
 
 

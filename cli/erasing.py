@@ -5,6 +5,7 @@ from pathlib import Path
 from uuid import UUID
 
 import click
+from sqlalchemy import Connection
 
 from analytics import client as event_log
 from analytics.erasing import erase as erase_events
@@ -14,9 +15,10 @@ from cli.credentials import data_option
 from cli.neighbours import opened_broker, opened_ledger, servers_of
 from models.addresses import Channel, listed_as
 from models.database import Database
-from models.errors import ConflictError
+from models.errors import ConflictError, NotFoundError
 from models.queries import erasing
 from models.queries.suppressions import SuppressionList, add_to_list, checked_address
+from models.queries.tenants import tenant_named
 from settings import Settings
 
 _REASON = "Erased."
@@ -31,11 +33,11 @@ _REASON = "Erased."
     show_default=True,
     help="What kind of address it is.",
 )
-@click.option("--tenant", type=click.UUID, help="Only this tenant's; else everybody's.")
+@click.option("--tenant", help="Only this tenant's, by its name; else everybody's.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @data_option
 def erase(
-    address: str, *, channel: str, tenant: UUID | None, yes: bool, data_dir: Path
+    address: str, *, channel: str, tenant: str | None, yes: bool, data_dir: Path
 ) -> None:
     """Erase a person's address and variables, and never send to it again.
 
@@ -53,19 +55,27 @@ def erase(
     ):
         told.update(channel=channel, tenant=tenant and str(tenant))
         with database.transaction() as connection:
-            add_to_list(
-                connection, SuppressionList(tenant, channel), [listed], [_REASON]
-            )
+            tenant_id = _tenant(connection, tenant)
+            own = SuppressionList(tenant_id, channel)
+            add_to_list(connection, own, [listed], [_REASON])
             placeholder = [erasing.PLACEHOLDERS[kind]]
             everybodys = SuppressionList(None, channel)
             add_to_list(connection, everybodys, placeholder, [_REASON])
-        left = _erased(settings, database, kind, (tenant, listed))
+        left = _erased(settings, database, kind, (tenant_id, listed))
     if left:
         raise ConflictError(
             f"{left} messages to this address are still under way, and nothing new is "
             "sent to it; run this again when their batches have ended."
         )
     click.echo("It is erased; it stays on the list of those whom nothing is sent to.")
+
+
+def _tenant(connection: Connection, name: str | None) -> UUID | None:
+    """Return the tenant that was named; none where everybody's are meant."""
+    tenant_id = None if name is None else tenant_named(connection, name)
+    if name is not None and tenant_id is None:
+        raise NotFoundError(f"There is no tenant {name}.")
+    return tenant_id
 
 
 def _erased(

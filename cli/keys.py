@@ -17,6 +17,7 @@ from cli.neighbours import opened_database, servers_of
 from models.errors import NotFoundError
 from models.queries import api_keys
 from models.queries.api_keys import SCOPES, TENANTS_OWN
+from models.queries.retention import set_retention
 from models.queries.tenants import all_tenants, create_tenant, tenant_named
 
 
@@ -48,6 +49,18 @@ def list_all(*, as_json: bool, data_dir: Path) -> None:
     with opened_database(data_dir) as database, database.statement() as connection:
         rows = all_tenants(connection)
     _show(rows, ("name", "id", "created_at"), as_json=as_json)
+
+
+@tenants.command()
+@click.argument("name")
+@click.argument("days", type=click.IntRange(min=1), required=False)
+@data_option
+def keep(name: str, *, days: int | None, data_dir: Path) -> None:
+    """Keep a tenant's finished batches for so many days; without a number, for ever."""
+    with opened_database(data_dir) as database, database.transaction() as connection:
+        set_retention(connection, _tenant(connection, name), days)
+    kept = "for ever" if days is None else f"for {days} days"
+    click.echo(f"Finished batches of {name} are kept {kept}.")
 
 
 @click.group()

@@ -19,6 +19,7 @@ _EXPIRED = text(
     order by b.finished_at limit :limit
     """
 )
+_SET = text("update tenants set retention_days = :days where id = :tenant_id")
 _RECIPIENTS = text(
     """
     delete from recipients r using (
@@ -36,6 +37,11 @@ _REST = [
         ("batches", "id"),
     )
 ]
+
+
+def set_retention(connection: Connection, tenant_id: UUID, days: int | None) -> None:
+    """Keep a tenant's finished batches for so many days; none is for ever."""
+    connection.execute(_SET, {"tenant_id": tenant_id, "days": days})
 
 
 def expired_batches(connection: Connection, *, limit: int) -> list[UUID]:
