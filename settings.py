@@ -1,5 +1,6 @@
 """The environment, read once into a frozen value where a process is put together."""
 
+import os
 import ssl
 from functools import cached_property
 from pathlib import Path
@@ -95,6 +96,9 @@ class Settings(BaseSettings):
     clickhouse_cold_after_days: int = Field(default=90, ge=1)
 
     log_level: str = "INFO"
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    prometheus_multiproc_dir: str = ""
 
     @cached_property
     def timing(self) -> Timing:
@@ -183,5 +187,12 @@ def load() -> Settings:
     if settings.timing.lease_s * 2 > settings.unknown_window_s:
         raise InvalidInputError(
             "UNKNOWN_WINDOW_S must be at least twice LEASE_S.", field="UNKNOWN_WINDOW_S"
+        )
+    # The metrics' library reads the environment alone, before there are settings.
+    if settings.metrics_port and not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        raise InvalidInputError(
+            "METRICS_PORT needs PROMETHEUS_MULTIPROC_DIR, a directory of this service "
+            "alone, in the environment itself and not in .env.",
+            field="PROMETHEUS_MULTIPROC_DIR",
         )
     return settings

@@ -1,14 +1,18 @@
 """How processes speak of themselves: log lines, and every metric in one place.
 
-Metrics are only defined here; who serves `METRICS` decides where.
+Metrics are only defined here, with their units; `middleware.metrics_page` serves them
+and docs/metrics.md lists them. The broker's own are in `brokers.metrics`.
 """
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -19,85 +23,211 @@ _NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 
 _context: ContextVar[Mapping[str, Any]] = ContextVar("log_context", default=_NO_FIELDS)
 
+#: Whatever is defined below opens a file there, where several processes count
+#: together (docs/decisions/0047).
+if _shared := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+    Path(_shared).mkdir(parents=True, exist_ok=True)
+
 #: All metrics of a process.
 METRICS = CollectorRegistry()
 
-#: Seconds from before a provider call to its answer or its deadline (20 s).
-PROVIDER_CALL_SECONDS = Histogram(
-    "batchsender_provider_call_seconds",
+_CALL_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
+_STATEMENT_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+_REQUEST_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30)
+_DUTY_S = (0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60)
+
+
+def _counter(name: str, text: str, *labels: str) -> Counter:
+    return Counter(f"batchsender_{name}", text, labels, registry=METRICS)
+
+
+def _histogram(
+    name: str, text: str, *labels: str, buckets: tuple[float, ...]
+) -> Histogram:
+    return Histogram(
+        f"batchsender_{name}", text, labels, buckets=buckets, registry=METRICS
+    )
+
+
+#: `app` is `web` or `webhook`; `route` is the template and never a path with ids.
+HTTP_REQUESTS = _counter(
+    "http_requests",
+    "Requests answered, by route template and status.",
+    *("app", "method", "route", "status"),
+)
+HTTP_REQUEST_SECONDS = _histogram(
+    "http_request_seconds",
+    "Seconds until a request was answered, its body read.",
+    *("app", "method", "route"),
+    buckets=_REQUEST_S,
+)
+
+#: From before a call to its answer or its deadline (20 s).
+PROVIDER_CALL_SECONDS = _histogram(
+    "provider_call_seconds",
     "Seconds a call to a provider took, answered or not.",
-    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20),
-    registry=METRICS,
+    "provider",
+    buckets=_CALL_S,
 )
-
-#: Seconds a claim in the ledger took, its commit included.
-CLAIM_SECONDS = Histogram(
-    "batchsender_claim_seconds",
+CLAIM_SECONDS = _histogram(
+    "claim_seconds",
     "Seconds a claim in the ledger took, its commit included.",
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
-    registry=METRICS,
+    buckets=_STATEMENT_S,
+)
+#: Counted by the group of calls. Whoever had no message, or whose holder was lost,
+#: is not among them.
+ANSWERED_RECIPIENTS = _counter(
+    "answered_recipients",
+    "Recipients whom a call made sent, failed or unknown.",
+    *("provider", "outcome"),
+)
+#: `status` is the recipient's new one, such as `bounced` or `complained`.
+REPORTED_RECIPIENTS = _counter(
+    "reported_recipients",
+    "Recipients whom a provider's report moved, by their new status.",
+    *("provider", "status"),
+)
+PROVIDER_FAULTS = _counter(
+    "provider_faults",
+    "Calls that found a provider failing: 5xx, time-outs, failed connections.",
+    "provider",
+)
+BREAKER_PROBES = _counter(
+    "breaker_probes", "Groups of calls that went out as probes.", "provider"
+)
+#: By reports of this process; `change` is `opened` or `closed`.
+BREAKER_CHANGES = _counter(
+    "breaker_changes",
+    "Circuit breakers that opened or closed.",
+    *("provider", "change"),
+)
+#: Each try counts.
+BREAKER_WAITS = _counter(
+    "breaker_waits", "Groups of calls that an open breaker held back.", "provider"
 )
 
-#: Chunks whose outcome was folded into recipients and counters.
-FOLDED_CHUNKS = Counter(
-    "batchsender_folded_chunks",
-    "Chunks folded into recipients and counters.",
-    registry=METRICS,
+FOLDED_CHUNKS = _counter("folded_chunks", "Chunks folded into recipients and counters.")
+EVENT_ROWS = _counter("event_rows", "Events that ClickHouse took, repeats included.")
+DUTY_SECONDS = _histogram(
+    "duty_seconds", "Seconds a round of a duty took.", "duty", buckets=_DUTY_S
+)
+DUTY_FAILURES = _counter(
+    "duty_failures", "Rounds of a duty that failed or wait for a neighbour.", "duty"
 )
 
-#: Events that ClickHouse took; a chunk logged again counts again.
-EVENT_ROWS = Counter(
-    "batchsender_event_rows",
-    "Events that ClickHouse took, repeats included.",
-    registry=METRICS,
-)
-
-#: Chunks folded but not yet in ClickHouse: grows while ClickHouse is away.
-UNLOGGED_CHUNKS = Gauge(
-    "batchsender_unlogged_chunks",
-    "Chunks folded whose events ClickHouse has not taken yet.",
-    registry=METRICS,
-)
-
-#: Bytes on this process's disk that ClickHouse has not taken yet; at the cap, whose
-#: default is 512 MB, nothing more is taken.
+#: On the disk of each process; at the cap (`SPOOL_CAP_BYTES`) nothing more is taken.
 SPOOL_BYTES = Gauge(
     "batchsender_spool_bytes",
     "Bytes that wait on the disk for ClickHouse, by kind of rows.",
     ["rows"],
     registry=METRICS,
+    multiprocess_mode="livesum",
+)
+#: Sampled every few seconds; it is the fuller of the process's two pools, and the
+#: fullest of the processes that count together.
+POOL_IN_USE = Gauge(
+    "batchsender_database_pool_in_use",
+    "Connections of a pool in use, the most at once since the last sample.",
+    registry=METRICS,
+    multiprocess_mode="livemax",
+)
+POOL_SIZE = Gauge(
+    "batchsender_database_pool_size",
+    "Connections that a pool may have.",
+    registry=METRICS,
+    multiprocess_mode="livemax",
+)
+#: Without Dragonfly every scheduler leads.
+LEADS = Gauge(
+    "batchsender_leads",
+    "Whether this scheduler leads (1) or follows (0).",
+    registry=METRICS,
+    multiprocess_mode="livesum",
 )
 
-#: Calls that found a provider failing: 5xx, time-outs, connections that failed.
-PROVIDER_FAULTS = Counter(
-    "batchsender_provider_faults",
-    "Calls that found a provider failing, by provider.",
-    ["provider"],
-    registry=METRICS,
-)
 
-#: Groups of calls that went out to find out whether a provider is back.
-BREAKER_PROBES = Counter(
-    "batchsender_breaker_probes",
-    "Groups of calls that went out as probes, by provider.",
-    ["provider"],
-    registry=METRICS,
-)
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A gauge that the leader looks up for all processes; `scheduler.figures`.
 
-#: What became of breakers by reports of this process: `opened` or `closed`.
-BREAKER_CHANGES = Counter(
-    "batchsender_breaker_changes",
-    "Circuit breakers that opened or closed, by provider and change.",
-    ["provider", "change"],
-    registry=METRICS,
-)
+    Attributes:
+        name: Its name, with the unit at its end where it has one.
+        text: What it tells.
+        labels: Their names.
+    """
 
-#: Groups that waited for a provider to come back; each try counts.
-BREAKER_WAITS = Counter(
-    "batchsender_breaker_waits",
-    "Groups of calls that an open breaker held back, by provider.",
-    ["provider"],
-    registry=METRICS,
+    name: str
+    text: str
+    labels: tuple[str, ...] = ()
+
+
+def _figure(name: str, text: str, *labels: str) -> Figure:
+    return FIGURES.setdefault(name, Figure(f"batchsender_{name}", text, labels))
+
+
+#: By name, those below; a figure that cannot be looked up is missing, and not 0.
+FIGURES: dict[str, Figure] = {}
+
+NEIGHBOUR_UP = _figure(
+    "neighbour_up", "Whether a neighbour answers the leader (1 or 0).", "neighbour"
+)
+WAITING_RECIPIENTS = _figure(
+    "waiting_recipients",
+    "Recipients without an outcome in batches that may be sent now.",
+)
+WAITING_EVENTS = _figure("waiting_events", "Reports that nobody has taken in yet.")
+TENANT_WAITING_RECIPIENTS = _figure(
+    "tenant_waiting_recipients",
+    "As waiting_recipients, of the 20 tenants that have the most.",
+    "tenant",
+)
+ACTIVE_BATCHES = _figure(
+    "active_batches", "Batches that are queued, processing or paused.", "status"
+)
+STUCK_BATCHES = _figure(
+    "stuck_batches",
+    "Batches in which nothing moves and that wait for nothing (STUCK_AFTER_S).",
+)
+HELD_CONFIGS = _figure(
+    "held_configs", "Send configs that are held with a reason.", "provider"
+)
+OPEN_BREAKERS = _figure(
+    "open_breakers", "Circuit breakers that are not closed.", "provider"
+)
+SYNC_LAG_SECONDS = _figure(
+    "sync_lag_seconds", "Age of the oldest outcome that is not folded."
+)
+EVENT_LOG_LAG_SECONDS = _figure(
+    "event_log_lag_seconds", "Age of the oldest folded chunk not in ClickHouse."
+)
+UNLOGGED_CHUNKS = _figure(
+    "unlogged_chunks", "Folded chunks not in ClickHouse, counted up to 10,000."
+)
+DATABASE_CONNECTIONS = _figure(
+    "database_connections", "Connections that Postgres has, of all clients."
+)
+DATABASE_CONNECTIONS_LIMIT = _figure(
+    "database_connections_limit", "Connections that Postgres takes."
+)
+DATABASE_REPLICATION_LAG_SECONDS = _figure(
+    "database_replication_lag_seconds",
+    "How far the last of Postgres' standbys is behind; missing without one.",
+)
+DRAGONFLY_MEMORY_BYTES = _figure(
+    "dragonfly_memory_bytes", "Memory that Dragonfly's keys take."
+)
+DRAGONFLY_MEMORY_LIMIT_BYTES = _figure(
+    "dragonfly_memory_limit_bytes",
+    "Memory that Dragonfly's keys may take; missing without a limit.",
+)
+DRAGONFLY_EVICTED_KEYS = _figure(
+    "dragonfly_evicted_keys", "Keys that Dragonfly threw away since it began."
+)
+CLICKHOUSE_DISK_FREE_BYTES = _figure(
+    "clickhouse_disk_free_bytes", "Room on ClickHouse's disks.", "disk"
+)
+CLICKHOUSE_DISK_BYTES = _figure(
+    "clickhouse_disk_bytes", "Size of ClickHouse's disks.", "disk"
 )
 
 #: Calls to tenants' endpoints that ended: `delivered` or `failed`.

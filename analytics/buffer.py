@@ -131,7 +131,9 @@ class Buffer:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(self._is_due, self._idle_s())
+                # Rows that were added meanwhile are due sooner than was thought.
+                while not self._is_due():
+                    self._changed.wait(self._idle_s())
                 closing, asked = self._closing, self._asked
                 self._prepare(forced=closing or asked > self._answered)
                 blocks = self._blocks(forced=closing or asked > self._answered)

@@ -84,6 +84,19 @@ class QueueFigures:
         return max(0, grown + out) / seconds, out / seconds
 
 
+@dataclass(frozen=True, slots=True)
+class StoreFigures:
+    """What JetStream holds on disk for our account.
+
+    Attributes:
+        stored_bytes: All streams together.
+        most_bytes: What it may hold; None where the account has no limit.
+    """
+
+    stored_bytes: int
+    most_bytes: int | None
+
+
 class Figures:
     """Asks the server about queues; changes and makes nothing."""
 
@@ -97,6 +110,13 @@ class Figures:
         parts = self._topology.parts(queue)
         work = _looks(link, route, parts, tenant_class)
         return link.run(work, timeout_s=30.0)
+
+    def store(self) -> StoreFigures:
+        """Return how full the account's storage is."""
+        link = self._connected()
+        answer = link.run(link.api("INFO"))
+        most = int(answer["limits"]["max_storage"])
+        return StoreFigures(int(answer["storage"]), most if most > 0 else None)
 
 
 async def _looks(

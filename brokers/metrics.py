@@ -22,7 +22,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from brokers.delivery import delivery_of
-from brokers.figures import QueueFigures, TenantClass
+from brokers.figures import QueueFigures, StoreFigures, TenantClass
 from brokers.jetstream import JetStreamBroker
 
 _PUBLISH_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 10)
@@ -177,20 +177,26 @@ class QueueCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Yield the figures of all queues."""
-        queues = self._queues or sorted(self._broker.get_declared_queues())
         try:
-            found = [
-                self._broker.figures(queue, tenant_class=self._tenant_class)
-                for queue in queues
-            ]
+            found, store = self._look()
         except BrokerError as error:
             _log.warning("The queues cannot be looked at: %s", error)
-            found = None
+            found, store = [], None
         up = GaugeMetricFamily("dramatiq_nats_up", "Whether the server answers.")
-        up.add_metric((), float(found is not None))
+        up.add_metric((), float(store is not None))
         yield up
-        yield from _by_queue(found or ())
-        yield from _by_class(found or ())
+        yield from _by_queue(found)
+        yield from _by_class(found)
+        if store is not None:
+            yield from _of_store(store)
+
+    def _look(self) -> tuple[list[QueueFigures], StoreFigures]:
+        queues = self._queues or sorted(self._broker.get_declared_queues())
+        found = [
+            self._broker.figures(queue, tenant_class=self._tenant_class)
+            for queue in queues
+        ]
+        return found, self._broker.store_figures()
 
 
 def _by_queue(found: Iterable[QueueFigures]) -> Iterable[Metric]:
@@ -209,6 +215,15 @@ def _by_class(found: Iterable[QueueFigures]) -> Iterable[Metric]:
             for tenant_class, figures in one.classes.items():
                 family.add_metric((one.queue, tenant_class), getattr(figures, name))
         yield family
+
+
+def _of_store(store: StoreFigures) -> Iterable[Metric]:
+    text = "Bytes that JetStream holds on disk for our account."
+    yield GaugeMetricFamily("dramatiq_nats_stored_bytes", text, store.stored_bytes)
+    if store.most_bytes is not None:
+        text = "Bytes that the account may hold on disk; missing without a limit."
+        name = "dramatiq_nats_stored_limit_bytes"
+        yield GaugeMetricFamily(name, text, store.most_bytes)
 
 
 def _named(group: str, name: str) -> str:

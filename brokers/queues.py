@@ -3,7 +3,7 @@
 from brokers.connection import Connection
 from brokers.contents import Contents
 from brokers.erasing import erase
-from brokers.figures import Figures, QueueFigures, TenantClass
+from brokers.figures import Figures, QueueFigures, StoreFigures, TenantClass
 from brokers.hook_tables import HookedBroker
 from brokers.kv import Bucket
 from brokers.letters import DeadLetters
@@ -68,6 +68,14 @@ class QueuesBroker(HookedBroker):
         """
         figures = Figures(self._connected_link, self._topology)
         return figures.of(queue_name, tenant_class)
+
+    def store_figures(self) -> StoreFigures:
+        """Return what JetStream holds on disk for our account.
+
+        Raises:
+            BrokerConnectionError: The server did not answer.
+        """
+        return Figures(self._connected_link, self._topology).store()
 
     def flush(self, queue_name: str) -> None:
         """Drop the queue's messages: ready, in flight, delayed and dead.

@@ -33,6 +33,7 @@ _COMMANDS = {
     "tenants": "cli.keys",
     "keys": "cli.keys",
     "credentials": "cli.rotating",
+    "audit": "cli.audit",
     "migrate": "cli.doctor",
     "doctor": "cli.doctor",
 }

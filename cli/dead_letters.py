@@ -12,9 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from brokers import DeadLetter, DeadLetters, LetterNotFound
+from cli.audit import written_down
 from cli.chunk_letters import reopened
 from cli.credentials import data_option, json_option
 from cli.neighbours import opened_broker, opened_ledger, servers_of
+from hot_state.outcomes import Outcomes
+from models.database import Database
 from models.errors import ConflictError, InvalidInputError, NotFoundError
 from models.jobs import SendChunk, SendMessage
 
@@ -142,21 +145,33 @@ def replay(
     ):
         letters = broker.dead_letters(queue)
         _confirm("Replay", sequences, letters, yes=yes)
-        done, refused = 0, list[str]()
-        for page in _pages(_chosen(letters, sequences)):
-            chunks = [one for one in page if one.queue in _OF_CHUNKS]
-            for letter in chunks:
-                try:
-                    people = reopened(*ledger, letter)
-                except ConflictError as error:
-                    refused.append(str(error))
-                    continue
-                done += letters.drop([letter])
-                click.echo(f"{letter.sequence}: {people:,} recipients are sent now.")
-            done += letters.replay(one for one in page if one not in chunks)
+        with written_down(settings, "dead_letters.replayed", "dead_letters") as told:
+            done, refused = _replayed(letters, ledger, _chosen(letters, sequences))
+            told.update(queue=queue, letters=done, refused=len(refused))
     click.echo(f"{done:,} replayed.")
     if refused:
         raise ConflictError("\n".join(refused))
+
+
+def _replayed(
+    letters: DeadLetters,
+    ledger: tuple[Database, Outcomes],
+    chosen: Iterator[DeadLetter],
+) -> tuple[int, list[str]]:
+    """Return how many letters were sent back, and why others were not."""
+    done, refused = 0, list[str]()
+    for page in _pages(chosen):
+        chunks = [one for one in page if one.queue in _OF_CHUNKS]
+        for letter in chunks:
+            try:
+                people = reopened(*ledger, letter)
+            except ConflictError as error:
+                refused.append(str(error))
+                continue
+            done += letters.drop([letter])
+            click.echo(f"{letter.sequence}: {people:,} recipients are sent now.")
+        done += letters.replay(one for one in page if one not in chunks)
+    return done, refused
 
 
 @dead_letters.command()
@@ -175,10 +190,13 @@ def drop(
 ) -> None:
     """Drop dead letters for good."""
     _check(sequences, queue, everything=everything)
-    with opened_broker(servers_of(data_dir)) as broker, _letters_named():
+    settings = servers_of(data_dir)
+    with opened_broker(settings) as broker, _letters_named():
         letters = broker.dead_letters(queue)
         _confirm("Drop", sequences, letters, yes=yes)
-        dropped = letters.drop(sequences or None)
+        with written_down(settings, "dead_letters.dropped", "dead_letters") as told:
+            dropped = letters.drop(sequences or None)
+            told.update(queue=queue, letters=dropped)
     click.echo(f"{dropped:,} dropped.")
 
 

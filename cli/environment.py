@@ -48,3 +48,4 @@ def adopt_running_servers(data_dir: Path) -> None:
     if state is not None:
         for name, url in state.urls.items():
             os.environ.setdefault(name, url)
+        os.environ.setdefault("SPOOL_DIR", str(data_dir.absolute() / "spool"))

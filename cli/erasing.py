@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from analytics import client as event_log
 from analytics.erasing import erase as erase_events
 from analytics.message_index import Place
+from cli.audit import written_down
 from cli.credentials import data_option
 from cli.neighbours import opened_broker, opened_ledger, servers_of
 from models.addresses import Channel, listed_as
@@ -48,7 +49,11 @@ def erase(
     if not yes:
         click.confirm("Erase it for good?", abort=True)
     settings = servers_of(data_dir)
-    with opened_ledger(settings) as (database, _):
+    with (
+        written_down(settings, "address.erased", "address") as told,
+        opened_ledger(settings) as (database, _),
+    ):
+        told.update(channel=channel, tenant=tenant and str(tenant))
         with database.transaction() as connection:
             tenant_id = _tenant(connection, tenant)
             own = SuppressionList(tenant_id, channel)

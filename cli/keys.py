@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Connection
 
+from cli.audit import written_down
 from cli.credentials import data_option, json_option
-from cli.neighbours import opened_database
+from cli.neighbours import opened_database, servers_of
 from models.errors import NotFoundError
 from models.queries import api_keys
 from models.queries.api_keys import SCOPES, TENANTS_OWN
@@ -30,8 +31,13 @@ def tenants() -> None:
 @data_option
 def create_one(name: str, *, data_dir: Path) -> None:
     """Make a tenant; `keys create` gives it a key to call the API with."""
-    with opened_database(data_dir) as database, database.transaction() as connection:
+    with (
+        written_down(servers_of(data_dir), "tenant.created", "tenant") as told,
+        opened_database(data_dir) as database,
+        database.transaction() as connection,
+    ):
         tenant_id = create_tenant(connection, name)
+        told.update(name=name, id=str(tenant_id))
     click.echo(f"Tenant {name} is {tenant_id}: give it a key by `keys create {name}`.")
 
 
@@ -85,7 +91,12 @@ def create(
     data_dir: Path,
 ) -> None:
     """Make a key for a tenant and show it, this once."""
-    with opened_database(data_dir) as database, database.transaction() as connection:
+    with (
+        written_down(servers_of(data_dir), "api_key.created", "api_key") as told,
+        opened_database(data_dir) as database,
+        database.transaction() as connection,
+    ):
+        told.update(tenant=tenant, name=name, scopes=[*scopes])
         key = api_keys.create_api_key(
             connection,
             _tenant(connection, tenant),
@@ -114,7 +125,12 @@ def list_keys(tenant: str, *, as_json: bool, data_dir: Path) -> None:
 @data_option
 def revoke(tenant: str, prefix: str, *, data_dir: Path) -> None:
     """Make the key `bs_PREFIX_…` useless from the next request on."""
-    with opened_database(data_dir) as database, database.transaction() as connection:
+    with (
+        written_down(servers_of(data_dir), "api_key.revoked", "api_key") as told,
+        opened_database(data_dir) as database,
+        database.transaction() as connection,
+    ):
+        told.update(tenant=tenant, prefix=prefix)
         api_keys.revoke_api_key(connection, _tenant(connection, tenant), prefix)
     click.echo(f"The key bs_{prefix}_… is revoked.")
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import click
 
+from cli.audit import written_down
 from cli.credentials import data_option, json_option
 from cli.neighbours import servers_of
 from models.credentials import check_keys, resealed
@@ -57,8 +58,12 @@ def rotate(*, as_json: bool, data_dir: Path) -> None:
     settings = servers_of(data_dir)
     keys = settings.credentials_key.get_secret_value()
     database = Database(settings.database_url.get_secret_value(), pool_size=1)
-    with closing(database):
+    with (
+        closing(database),
+        written_down(settings, "credentials.rotated", "credentials") as told,
+    ):
         done = _rotated(database, keys)
+        told.update(asdict(done))
     if as_json:
         click.echo(json.dumps(asdict(done)))
     else:

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from cli.api import Api, Json
 from cli.credentials import data_option, json_option
 from cli.machine import running_machine
 from cli.report import waits_for
+from embedded.services import metrics_name
 from embedded.state import RunningProcess, State, running_state
 from embedded.state import down as stop_everything
 from models.errors import BatchSenderError
@@ -39,6 +40,7 @@ class _Row:
     """One process and its descendants; what cannot be told is None.
 
     Attributes:
+        metrics_port: Where its `/metrics` is.
         rss_mb: Memory, a page shared by two of them counted twice.
         cpu_s: CPU seconds since they began.
     """
@@ -48,6 +50,7 @@ class _Row:
     port: int | None
     running: bool
     restarts: int
+    metrics_port: int | None = None
     rss_mb: float | None = None
     cpu_s: float | None = None
 
@@ -84,7 +87,14 @@ def _status(data_dir: Path, state: State) -> Json:
 def _row(name: str, who: RunningProcess, state: State) -> _Row:
     process = who.found()
     restarts = state.restarts.get(name, 0)
-    row = _Row(name, who.pid, state.ports.get(name), bool(process), restarts)
+    row = _Row(
+        name,
+        who.pid,
+        state.ports.get(name),
+        bool(process),
+        restarts,
+        metrics_port=state.ports.get(metrics_name(name)),
+    )
     if process is None:
         return row
     # The supervisor's children have rows of their own.
@@ -95,15 +105,7 @@ def _row(name: str, who: RunningProcess, state: State) -> _Row:
             rss_bytes += member.memory_info().rss
             times = member.cpu_times()
             cpu_s += times.user + times.system
-    return _Row(
-        row.name,
-        row.pid,
-        row.port,
-        row.running,
-        row.restarts,
-        rss_mb=round(rss_bytes / 1e6, 1),
-        cpu_s=round(cpu_s, 1),
-    )
+    return replace(row, rss_mb=round(rss_bytes / 1e6, 1), cpu_s=round(cpu_s, 1))
 
 
 def _family(process: psutil.Process) -> list[psutil.Process]:
@@ -134,12 +136,14 @@ def _seen_by_api(data_dir: Path) -> Json:
 
 def _show(found: Json) -> None:
     console = Console()
-    table = Table("process", "pid", "port", "memory", "CPU", "restarts", "")
+    columns = ("process", "pid", "port", "metrics", "memory", "CPU", "restarts", "")
+    table = Table(*columns)
     for row in found["processes"]:
         table.add_row(
             row["name"],
             str(row["pid"]),
             str(row["port"] or ""),
+            str(row["metrics_port"] or ""),
             f"{row['rss_mb']:,.0f} MB" if row["running"] else "",
             f"{row['cpu_s']:,.1f} s" if row["running"] else "",
             str(row["restarts"]),

@@ -1,6 +1,7 @@
 """Start everything on this machine, for as long as it is needed."""
 
 import base64
+import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,7 +14,13 @@ from cli.environment import SERVERS, Given
 from cli.machine import Machine, sink_ledger
 from embedded.data_dir import choose_ports, passwords
 from embedded.process import ProcessSpec
-from embedded.services import LISTENING, services
+from embedded.services import (
+    LISTENING,
+    WATCHED,
+    metrics_dir,
+    metrics_name,
+    services,
+)
 from embedded.stack import Stack
 from embedded.state import running_state
 from embedded.supervisor import Supervisor
@@ -62,7 +69,8 @@ def started_machine(
     check_down(data_dir)
     given = Given()
     insisted = {} if web_port is None else {"web": web_port}
-    ports = choose_ports(data_dir, LISTENING, explicit=insisted)
+    names_of_ports = (*LISTENING, *map(metrics_name, WATCHED))
+    ports = choose_ports(data_dir, names_of_ports, explicit=insisted)
     stack = _Stack(data_dir, given.urls())
     with Supervisor(stack, data_dir, ports) as supervisor:
         urls = stack.urls()
@@ -71,8 +79,11 @@ def started_machine(
         credentials = _credentials(data_dir, urls["DATABASE_URL"], url)
         environment = {**urls, **_secrets(data_dir, given), "PUBLIC_URL": url}
         environment["ENDPOINT_NETWORKS"] = given.endpoint_networks
+        environment["SPOOL_DIR"] = str(data_dir.absolute() / "spool")
         if given.public_url:
             environment["PUBLIC_URL"] = given.public_url
+        # Who counted there is gone, and counters begin anew.
+        shutil.rmtree(metrics_dir(data_dir), ignore_errors=True)
         specs = services(environment, ports, data_dir)
         supervisor.start_services(
             [

@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.api import Api, Json
+from cli.audit import written_down
 from cli.credentials import data_option, find_credentials, json_option
-from cli.neighbours import opened_database
+from cli.neighbours import opened_database, servers_of
 from cli.parts import Part, RecipientFile
 from cli.report import show_invalid
 from models.addresses import Channel
@@ -98,7 +99,14 @@ def remove(
     """Take addresses off the list, up to the first that is not on it."""
     if everybody:
         which = SuppressionList(None, channel)
-        with opened_database(data_dir) as database, database.statement() as connection:
+        with (
+            opened_database(data_dir) as database,
+            written_down(
+                servers_of(data_dir), "suppressions.removed", "global_suppressions"
+            ) as told,
+            database.statement() as connection,
+        ):
+            told.update(channel=channel, removed=len(addresses))
             for address in addresses:
                 lists.remove_from_list(connection, which, address)
     else:
@@ -184,7 +192,13 @@ def _to_own(
 def _to_everybody(
     channel: str, upload_format: Format, data_dir: Path
 ) -> Iterator[Callable[[Part], Json]]:
-    with opened_database(data_dir) as database:
+    with (
+        opened_database(data_dir) as database,
+        written_down(
+            servers_of(data_dir), "suppressions.added", "global_suppressions"
+        ) as told,
+    ):
+        told.update(channel=channel, added=0)
 
         def taking(part: Part) -> Json:
             blocks = read(
@@ -192,7 +206,9 @@ def _to_everybody(
             )
             with database.transaction() as connection:
                 which = SuppressionList(None, channel)
-                return lists.import_to_list(connection, which, blocks).as_json()
+                done = lists.import_to_list(connection, which, blocks).as_json()
+            told["added"] += done["added"]
+            return done
 
         yield taking
 

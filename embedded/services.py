@@ -11,6 +11,9 @@ from embedded.process import ProcessSpec
 
 #: The services that listen, so that each gets a port.
 LISTENING = ("sink", "webhook", "web")
+#: The services that serve metrics, each on a port of its own beside the one that it
+#: listens on, and counts in a directory of its own.
+WATCHED = ("worker", "priority", "scheduler", "webhook", "web")
 #: Where the endpoints may be that are called from one machine for its own user.
 LOOPBACK = "127.0.0.0/8,::1/128"
 #: The services that call providers.
@@ -26,12 +29,13 @@ def services(
     Args:
         urls: The environment that says where the servers are; the processes get it
             and everything in our own.
-        ports: One for each of `LISTENING`.
+        ports: One for each of `LISTENING`, and by `metrics_name` for those of
+            `WATCHED` that shall serve metrics.
         data_dir: Where their logs go.
     """
     # The sink is on this machine, as is whatever its only user wants to try.
     environment = {"ENDPOINT_NETWORKS": LOOPBACK, **urls, "PYTHONUNBUFFERED": "1"}
-    build = partial(_service, environment=environment, data_dir=data_dir)
+    build = partial(_service, environment=environment, ports=ports, data_dir=data_dir)
     return [
         build("sink", ("embedded.sink", "--port", str(ports["sink"])), ports["sink"]),
         build("worker", _worker()),
@@ -43,14 +47,31 @@ def services(
     ]
 
 
+def metrics_name(service: str) -> str:
+    """Return what the port is called on which a service serves its metrics."""
+    return f"metrics-{service}"
+
+
+def metrics_dir(data_dir: Path) -> Path:
+    """Return where services count, each in a directory of its own."""
+    return data_dir.absolute() / "metrics"
+
+
 def _service(
     name: str,
     module: tuple[str, ...],
     port: int | None = None,
     *,
     environment: Mapping[str, str],
+    ports: Mapping[str, int],
     data_dir: Path,
 ) -> ProcessSpec:
+    if metrics_port := ports.get(metrics_name(name)):
+        environment = {
+            **environment,
+            "METRICS_PORT": str(metrics_port),
+            "PROMETHEUS_MULTIPROC_DIR": str(metrics_dir(data_dir) / name),
+        }
     return ProcessSpec(
         name=name,
         argv=(sys.executable, "-m", *module),

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psycopg2
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import QueuePool
 
 from models.errors import InvalidInputError, NeighbourUnavailableError
 
@@ -47,6 +49,11 @@ class Database:
         self._autocommit = _engine(
             url, pool_size, pool_timeout_s, isolation_level="AUTOCOMMIT"
         ).execution_options(prepares=prepares)
+        #: How many connections each of the two pools may have.
+        self.pool_size = pool_size
+        self._most_in_use = 0
+        for pool in self._pools():
+            event.listen(pool, "checkout", partial(self._checked_out, pool))
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -80,6 +87,22 @@ class Database:
         """Raise `NeighbourUnavailableError` unless Postgres answers."""
         with self.statement() as connection:
             connection.exec_driver_sql("select 1")
+
+    def most_in_use(self) -> int:
+        """Return how many connections of a pool were in use at once, at most.
+
+        Since this was last asked, and of the pool that had more.
+        """
+        most = self._most_in_use
+        self._most_in_use = max(pool.checkedout() for pool in self._pools())
+        return most
+
+    def _checked_out(self, pool: QueuePool, *_: object) -> None:
+        self._most_in_use = max(self._most_in_use, pool.checkedout())
+
+    def _pools(self) -> list[QueuePool]:
+        pools = (self._engine.pool, self._autocommit.pool)
+        return [pool for pool in pools if isinstance(pool, QueuePool)]
 
     def close(self) -> None:
         """Close every pooled connection; a second time does nothing."""

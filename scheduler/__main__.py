@@ -4,15 +4,21 @@ import logging
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from functools import partial
 
 from analytics import client as analytics_client
+from analytics.audit_log import AuditLog
 from analytics.event_log import EventLog
 from brokers import JetStreamBroker, dispatch
 from brokers.errors import UnavailableError
+from brokers.metrics import served
 from hot_state import client as hot_state_client
+from hot_state.breaker import Breakers
+from hot_state.health import Memory, memory_of
 from hot_state.lock import Lease
 from hot_state.outcomes import Outcomes
+from middleware import metrics_page
 from models.database import Database
 from models.errors import InvalidInputError, NeighbourUnavailableError
 from models.jobs import SendChunk, SendMessage
@@ -27,11 +33,13 @@ from scheduler import (
     sync,
     webhook_secrets,
 )
+from scheduler.deeds import DutyAudit
+from scheduler.figures import LOOK_S, Doors, Figures
 from scheduler.leader import Leader
 from scheduler.recovery import Recovery
 from scheduler.timetable import Duty, Round, timetable
 from settings import Settings, load
-from telemetry import configure_logging
+from telemetry import METRICS, configure_logging
 
 log = logging.getLogger("batchsender.scheduler")
 
@@ -51,7 +59,16 @@ def main() -> int:
     client = hot_state_client.connect(settings.dragonfly_url.get_secret_value())
     lease = Lease(client, "leader", ttl_s=settings.leader_lease_s)
     leader = Leader(lease)
-    plan = timetable(leader, duties(settings, Outcomes(client)))
+    chosen = duties(settings, Outcomes(client))
+    if settings.metrics_port:
+        chosen += [_watching(settings, Breakers(client), partial(memory_of, client))]
+    audit = AuditLog(
+        analytics_client.connect(settings.clickhouse_url.get_secret_value()),
+        settings.spool_dir,
+        spool_cap_bytes=settings.spool_cap_bytes,
+    )
+    database = Database(settings.database_url.get_secret_value(), pool_size=1)
+    plan = timetable(leader, chosen, record=DutyAudit(database, audit).write)
     stopping = threading.Event()
     for wanted in (signal.SIGTERM, signal.SIGINT):
         signal.signal(wanted, lambda *_: stopping.set())
@@ -59,6 +76,7 @@ def main() -> int:
     stopping.wait()
     plan.shutdown(wait=True)
     leader.resign()
+    audit.close()
     return 0
 
 
@@ -130,6 +148,29 @@ def _outgoing(
             ),
         ),
     ]
+
+
+def _watching(
+    settings: Settings, breakers: Breakers, memory: Callable[[], Memory]
+) -> Duty:
+    """Serve metrics; return the duty that looks up what all processes have together."""
+    database = Database(settings.database_url.get_secret_value(), pool_size=1)
+    figures = Figures(
+        Doors(
+            database=database,
+            broker=_broker(settings),
+            breakers=breakers,
+            memory=memory,
+            clickhouse=analytics_client.connect(
+                settings.clickhouse_url.get_secret_value(), timeout_s=LOOK_S / 2
+            ),
+            stuck_after_s=settings.stuck_after_s,
+        )
+    )
+    registry = served(METRICS)
+    registry.register(figures)
+    metrics_page.serve(settings.metrics_host, settings.metrics_port, registry=registry)
+    return Duty("figures", LOOK_S, figures.look)
 
 
 def _broker(settings: Settings) -> JetStreamBroker:

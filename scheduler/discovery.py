@@ -1,6 +1,8 @@
 """Station 3: batches that are due get their ledger, and work that is open a job."""
 
 import logging
+from collections.abc import Sequence
+from uuid import UUID
 
 from dramatiq.errors import BrokerError
 
@@ -9,6 +11,7 @@ from models.database import Database
 from models.errors import NeighbourUnavailableError
 from models.jobs import ExpandBatch
 from models.queries import holding, publishing
+from scheduler.deeds import note
 
 log = logging.getLogger("batchsender.discovery")
 
@@ -25,7 +28,8 @@ def discover(database: Database, broker: JetStreamBroker) -> int:
     with database.transaction() as connection:
         if released := holding.release_lapsed(connection):
             log.info("%s holds of configs have come to their end.", released)
-        publishing.start_due_batches(connection)
+        started = publishing.start_due_batches(connection)
+    _note(released, started)
     with database.statement() as connection:
         due = publishing.batches_to_expand(connection, again_s=EXPAND_AGAIN_S)
     try:
@@ -38,3 +42,10 @@ def discover(database: Database, broker: JetStreamBroker) -> int:
                 )
         raise NeighbourUnavailableError(publishing.QUEUE_TAKES_NOTHING) from error
     return len(due)
+
+
+def _note(released: int, started: Sequence[UUID]) -> None:
+    if released:
+        note("configs.resumed", "config", configs=released)
+    for batch_id in started:
+        note("batch.started", "batch", str(batch_id))

@@ -7,7 +7,7 @@ from typing import Any
 from analytics.event_log import Buffer, ChunkEvents, EventLog
 from models.database import Database
 from models.queries import fold
-from telemetry import EVENT_ROWS, UNLOGGED_CHUNKS
+from telemetry import EVENT_ROWS
 
 log = logging.getLogger("batchsender.event_log")
 
@@ -23,7 +23,6 @@ def log_events(database: Database, event_log: EventLog) -> int:
     """
     with database.statement() as connection:
         waiting = fold.waiting_to_log(connection)
-    UNLOGGED_CHUNKS.set(waiting.chunks)
     if not waiting.finished and not Buffer().due(waiting.recipients, waiting.oldest_s):
         return 0
     logged = 0

@@ -4,6 +4,7 @@ import logging
 
 from hot_state.lock import Lease
 from models.errors import NeighbourUnavailableError
+from telemetry import LEADS
 
 log = logging.getLogger("batchsender.leader")
 
@@ -29,10 +30,12 @@ class Leader:
         if leads != self._leads:
             log.info("This scheduler %s.", "leads" if leads else "follows")
         self._leads = leads
+        LEADS.set(leads)
         return leads
 
     def resign(self) -> None:
         """Let another lead at once; away is as good as resigned."""
+        LEADS.set(0)
         try:
             self._lease.release()
         except NeighbourUnavailableError as error:

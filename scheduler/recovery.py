@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from models.database import Database
 from models.queries import recovery
 from models.queries.braking import forget_old_rates
+from scheduler.deeds import note
 from scheduler.sync import REOPENS
 
 log = logging.getLogger("batchsender.recovery")
@@ -41,6 +42,8 @@ class Recovery:
                 connection, window_s=self._unknown_window_s, reopens=REOPENS
             )
             forget_old_rates(connection)
+        if again:
+            note("chunks.reopened", "chunks", chunks=again)
         with self._database.statement() as connection:
             before = recovery.now(connection)
         stored = self._stored()
@@ -51,11 +54,13 @@ class Recovery:
             stuck = recovery.stuck_batches(connection, after_s=self._stuck_after_s)
             for batch_id, tenant_id in stuck:
                 log.warning("Batch %s does not move.", batch_id)
+                note("batch.stuck", "batch", str(batch_id))
                 lost.add(tenant_id)
             for tenant in lost:
                 chunks = recovery.republish(connection, tenant)
                 whose = tenant or "of single messages"
                 log.warning("Tenant %s: %s chunks published anew.", whose, chunks)
+                note("chunks.republished", "tenant", tenant, chunks=chunks)
                 again += chunks
         self._short = short - lost
         return again

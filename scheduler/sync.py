@@ -18,6 +18,7 @@ from models.errors import NeighbourUnavailableError
 from models.queries import closing, fold, ledger, publishing
 from models.timing import Timing
 from scheduler import drawing
+from scheduler.deeds import note
 from telemetry import FOLDED_CHUNKS
 
 log = logging.getLogger("batchsender.sync")
@@ -54,6 +55,7 @@ def sync(database: Database, outcomes: Outcomes, timing: Timing) -> Synced:
         finished = fold.complete_batches(connection, reopens=REOPENS)
     for batch_id in finished:
         log.info("Batch %s is finished.", batch_id)
+        note("batch.finished", "batch", batch_id)
     drawing.redraw(database, outcomes)
     return Synced(folded, finished)
 

@@ -1,7 +1,7 @@
 """When each duty is done."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +9,9 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from models.errors import BatchSenderError
+from scheduler.deeds import Noted, noted
 from scheduler.leader import Leader
+from telemetry import DUTY_FAILURES, DUTY_SECONDS
 
 log = logging.getLogger("batchsender.timetable")
 
@@ -47,8 +49,21 @@ class Duty:
     do: Callable[[], object]
 
 
-def timetable(leader: Leader, duties: list[Duty]) -> BackgroundScheduler:
-    """Return a scheduler that does these duties while this process leads."""
+#: Writes down what a duty did, by its name.
+Record = Callable[[str, Sequence[Noted]], None]
+
+
+def _unrecorded(_duty: str, _deeds: Sequence[Noted]) -> None:
+    """Write nothing down."""
+
+
+def timetable(
+    leader: Leader, duties: list[Duty], *, record: Record = _unrecorded
+) -> BackgroundScheduler:
+    """Return a scheduler that does these duties while this process leads.
+
+    What they note as their deeds is recorded after each round.
+    """
     scheduler = BackgroundScheduler(
         executors={"default": ThreadPoolExecutor(len(duties))},
         job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
@@ -59,21 +74,35 @@ def timetable(leader: Leader, duties: list[Duty]) -> BackgroundScheduler:
             _led,
             "interval",
             seconds=duty.every_s,
-            args=(scheduler, leader, duty),
+            args=(scheduler, leader, duty, record),
             id=duty.name,
         )
     return scheduler
 
 
-def _led(scheduler: BackgroundScheduler, leader: Leader, duty: Duty) -> None:
+def _led(
+    scheduler: BackgroundScheduler, leader: Leader, duty: Duty, record: Record
+) -> None:
     """Do a duty if we lead; whatever goes wrong, the next round tries again."""
     try:
         if leader.leads():
-            _asked(scheduler, duty, duty.do())
+            _asked(scheduler, duty, _done(duty, record))
     except BatchSenderError as error:
+        DUTY_FAILURES.labels(duty.name).inc()
         log.warning("%s waits for its next round: %s", duty.name, error)
     except Exception:
+        DUTY_FAILURES.labels(duty.name).inc()
         log.exception("%s failed; its next round tries again.", duty.name)
+
+
+def _done(duty: Duty, record: Record) -> object:
+    """Do a duty, and record what it did before it ended or failed."""
+    with DUTY_SECONDS.labels(duty.name).time(), noted() as deeds:
+        try:
+            return duty.do()
+        finally:
+            if deeds:
+                record(duty.name, deeds)
 
 
 def _asked(scheduler: BackgroundScheduler, duty: Duty, found: object) -> None:

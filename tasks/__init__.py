@@ -9,6 +9,7 @@ from dramatiq.middleware import Middleware, Retries
 from brokers import BatchedMessage, current_delivery, dispatch
 from brokers.job_context import JobContext, job_fields
 from brokers.metrics import Metrics
+from middleware import metrics_page
 from middleware.idempotency import Idempotency
 from middleware.rate_limit import RateLimit
 from models.errors import NeighbourUnavailableError
@@ -36,7 +37,10 @@ class SetUp(Middleware):
 
     def after_process_boot(self, broker: dramatiq.Broker) -> None:  # noqa: ARG002 - Dramatiq's hook
         """Take the imports and the set-up out of the first chunk's way."""
-        this_worker()
+        samples = [metrics_page.pool_sample(this_worker().database)]
+        metrics_page.serve(
+            settings.metrics_host, settings.metrics_port, samples=samples
+        )
 
     def after_worker_shutdown(
         self,

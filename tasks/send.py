@@ -24,10 +24,10 @@ from models.outcome import Answer
 from models.plan import Plan
 from models.queries import publishing
 from providers.provider import Call, File
+from tasks.counting import call_seconds, count_answered
 from tasks.ledger_row import LONGEST_NAK_S, LedgerRow
 from tasks.tokens import Tokens
 from tasks.worker import SUPPRESSIONS_HORIZON_S, Sender, Worker
-from telemetry import PROVIDER_CALL_SECONDS
 
 log = logging.getLogger("batchsender.send")
 
@@ -168,7 +168,7 @@ class ChunkRun:
             then = self._advanced(held, wait_s)
 
     def _called(self, held: Chunk) -> tuple[Chunk, float]:
-        calls = held.in_call
+        calls, before = held.in_call, held
         sender = self._sender.by(calls[0].account)
         wait_s = self._tokens.secured(calls)
         away = replace(_NOT_CALLED, retry_after_s=wait_s, reason="No tokens.")
@@ -181,6 +181,7 @@ class ChunkRun:
                 wait_s = max(wait_s, self._pause_s(held, call, answer))
             if answer.rate is not None and answer.rate.remaining < 1 and held.open:
                 wait_s = max(wait_s, answer.rate.reset_s)
+        count_answered(sender.plan.provider, before, held)
         return held, wait_s
 
     def _after(
@@ -213,7 +214,7 @@ class ChunkRun:
             deadline_s=self._worker.timing.call_deadline_s,
             files=self._files,
         )
-        with PROVIDER_CALL_SECONDS.time():
+        with call_seconds(sender.plan.provider).time():
             return sender.provider.send(made)
 
     def _messages_of(self, call: CallIntent) -> list[dict[str, object]]:

@@ -41,7 +41,7 @@ from models.queries.reports import (
 from models.report import Report
 from models.status import RecipientStatus
 from providers.reports import keys_of, report_of
-from telemetry import BRAKES, REPORTS
+from telemetry import BRAKES, REPORTED_RECIPIENTS, REPORTS
 
 log = logging.getLogger("batchsender.webhook")
 
@@ -156,6 +156,7 @@ class Processor:
             log.warning("Send config %s is held. %s", config_id, reason)
         self.log_reported(list(_events(told, moved)))
         self.seen.mark([one.name for one in told])
+        _count_moved(told, moved)
         taken = {one.place for one in moved}
         _count("taken", (told[place] for place in taken))
         _count("nobody", (t for place, t in enumerate(told) if place not in taken))
@@ -280,6 +281,16 @@ def _details(report: Report) -> dict[str, object]:
 def _count(became: str, told: Iterable[_Told]) -> None:
     for provider, number in Counter(one.provider for one in told).items():
         REPORTS.labels(provider, became).inc(number)
+
+
+def _count_moved(told: Sequence[_Told], moved: Sequence[Moved]) -> None:
+    kinds = Counter(
+        (told[one.place].provider, str(told[one.place].report.status))
+        for one in moved
+        if one.before is not None
+    )
+    for (provider, status), number in kinds.items():
+        REPORTED_RECIPIENTS.labels(provider, status).inc(number)
 
 
 def process(processor: Processor, messages: Sequence[BatchedMessage]) -> None:

@@ -4,7 +4,11 @@ from functools import partial
 
 from flask import Flask
 
+from analytics import client as event_log
+from analytics.audit_log import AuditLog
 from brokers import dispatch
+from middleware import metrics_page
+from middleware.request_times import time_requests
 from models.database import Database
 from models.unsubscribe import Unsubscribing
 from settings import Settings, load
@@ -13,6 +17,7 @@ from web_app.api import (
     analytics,
     api_keys,
     attachments,
+    audit,
     batches,
     control,
     messages,
@@ -23,6 +28,7 @@ from web_app.api import (
     suppressions,
     webhook_endpoints,
 )
+from web_app.deeds import write_down_deeds
 from web_app.neighbours import neighbours as all_neighbours
 from web_app.services import Neighbours, Services
 
@@ -42,6 +48,7 @@ _RESOURCES = (
     api_keys.api_keys,
     rate_limits.rate_limits,
     webhook_endpoints.webhook_endpoints,
+    audit.audit,
 )
 
 
@@ -85,8 +92,18 @@ def create_app(
             settings.public_url,
             settings.unsubscribe_keys.get_secret_value(),
         ),
+        audit=AuditLog(
+            event_log.connect(settings.clickhouse_url.get_secret_value()),
+            settings.spool_dir,
+            spool_cap_bytes=settings.spool_cap_bytes,
+        ),
     )
     problems.register(app)
+    # Who refuses a request before its view is timed, too.
+    time_requests(app, "web")
+    write_down_deeds(app)
+    samples = [metrics_page.pool_sample(database)]
+    metrics_page.serve(settings.metrics_host, settings.metrics_port, samples=samples)
     idempotency.register(app)
     for resource in _RESOURCES:
         app.register_blueprint(resource)

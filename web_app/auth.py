@@ -2,9 +2,11 @@
 
 from uuid import UUID
 
-from flask import request
+from flask import g, request
 from werkzeug.exceptions import Forbidden, Unauthorized
 
+from analytics.audit import ActorKind
+from analytics.audit_log import Actor
 from models.queries.api_keys import ApiKey, Scope, valid_key
 from web_app.services import services
 
@@ -31,4 +33,6 @@ def caller_with(scope: Scope) -> ApiKey:
         raise Unauthorized
     if scope not in found.scopes:
         raise Forbidden
+    # Who is told to have done what this request does.
+    g.actor = Actor(ActorKind.API_KEY, str(found.id), found.tenant_id)
     return found

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from flask import current_app
 
+from analytics.audit_log import AuditLog
 from analytics.client import Client
 from brokers import JetStreamBroker
 from models.breaker import BreakerSeen
@@ -52,6 +53,7 @@ class Services:
         unsubscribing: How links to unsubscribe by are made; raises
             `InvalidInputError` where the server has no key for them.
         system_rate_per_s: What all tenants together may send by default.
+        audit: Where deeds are written down.
         max_attachment_bytes: What the files of one message may take together.
         largest_chunk: Recipients in the largest chunk that a batch is cut into.
         max_upload_bytes: The largest body of an upload.
@@ -70,6 +72,7 @@ class Services:
     max_attachment_bytes: int
     managed: Mapping[str, Mapping[str, str]]
     unsubscribing: Callable[[], Unsubscribing]
+    audit: AuditLog
     webhook_secrets_key: str = field(default="", repr=False)
 
 

@@ -5,6 +5,8 @@ from flask import Flask
 
 from brokers import dispatch
 from brokers.kv import Bucket
+from middleware import metrics_page
+from middleware.request_times import time_requests
 from models.errors import NeighbourUnavailableError
 from models.webhook_secrets import BUCKET
 from providers.sns import Fetch, Sns
@@ -56,6 +58,8 @@ def create_app(
     app.register_blueprint(probes.probes)
     # Reports do not pass through Flask, whatever else does.
     app.wsgi_app = receiver.in_front_of(app.wsgi_app)  # type: ignore[assignment,method-assign]  # as Flask's own pages do it
+    time_requests(app, "webhook")
+    metrics_page.serve(settings.metrics_host, settings.metrics_port)
     return app
 
 

@@ -18,6 +18,7 @@ from uuid import UUID
 
 import orjson
 
+from middleware.request_times import NO_ROUTE, RequestTimes
 from models.errors import (
     InvalidInputError,
     NeighbourUnavailableError,
@@ -87,19 +88,29 @@ class Receiver:
 
     def in_front_of(self, application: Application) -> Application:
         """Return an application that takes reports, and leaves the rest to another."""
+        times = RequestTimes("webhook")
 
         def answer(
             environ: dict[str, Any], start_response: Callable[..., Any]
         ) -> Iterable[bytes]:
             if not environ.get("PATH_INFO", "").startswith(PREFIX):
                 return application(environ, start_response)
+            began = time.perf_counter()
             problem = self._answer(environ)
+            status = problem.status if problem else 200
+            times.saw("POST", self._route(environ), status, time.perf_counter() - began)
             if problem is None:
                 start_response("200 OK", [("Content-Length", "0")])
                 return []
             return _told(problem, start_response)
 
         return answer
+
+    def _route(self, environ: Mapping[str, Any]) -> str:
+        """Return what a request is counted as: no text of the caller's own."""
+        provider = environ["PATH_INFO"].removeprefix(PREFIX).partition("/")[0]
+        is_known = environ.get("REQUEST_METHOD") == "POST" and provider in self.readers
+        return f"{PREFIX}{provider}" if is_known else NO_ROUTE
 
     def _answer(self, environ: Mapping[str, Any]) -> Problem | None:
         """Take one report; return what is wrong with it, or none when it is stored."""

@@ -1,6 +1,6 @@
 """What a tenant looks at: batches, their recipients and the times of their way."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -178,3 +178,13 @@ def stations(connection: Connection, batch: Mapping[str, Any]) -> list[Station]:
         Station("sync", times["first_done"], ended("last_folded", "unfolded")),
         Station("log", times["first_folded"], ended("last_logged", "unlogged")),
     ]
+
+
+def audited_batches(connection: Connection, ids: Sequence[UUID]) -> dict[str, UUID]:
+    """Return whose batches these are, by id as text; without single messages."""
+    found = connection.execute(
+        select(batches.c.id, batches.c.tenant_id).where(
+            batches.c.id.in_(ids), batches.c.priority.is_(False)
+        )
+    )
+    return {str(row.id): row.tenant_id for row in found}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -77,7 +78,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def settings(database_url: str) -> Settings:
+def settings(database_url: str, tmp_path: Path) -> Settings:
     return Settings(
         _env_file=None,
         database_url=database_url,
@@ -87,12 +88,15 @@ def settings(database_url: str) -> Settings:
         database_pool_size=4,
         max_upload_bytes=2_000_000,
         credentials_key=SecretStr(KEY),
+        spool_dir=tmp_path / "spool",
     )
 
 
 @pytest.fixture
-def app(database: Database, settings: Settings) -> Flask:
-    return create_app(settings)
+def app(database: Database, settings: Settings) -> Iterator[Flask]:
+    app = create_app(settings)
+    yield app
+    app.extensions["batchsender"].audit.close()
 
 
 @pytest.fixture
