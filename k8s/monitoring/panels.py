@@ -156,6 +156,14 @@ TENANTS = (
         },
     ),
     Panel(
+        "Calls to tenants' webhook endpoints",
+        "cps",
+        {
+            "{{outcome}}": "sum by (outcome) "
+            "(rate(batchsender_outgoing_attempts_total[5m]))"
+        },
+    ),
+    Panel(
         "Held configs",
         "short",
         {"{{provider}}": "max by (provider) (batchsender_held_configs)"},
@@ -227,6 +235,16 @@ PROVIDERS = (
             "{{provider}} {{status}}": "sum by (provider, status) "
             "(rate(batchsender_reported_recipients_total[5m]))"
         },
+    ),
+    Panel(
+        "What became of reports",
+        "cps",
+        {
+            "{{provider}} {{became}}": "sum by (provider, became) "
+            "(rate(batchsender_reports_total[5m]))",
+            "configs that stopped themselves": "sum(rate(batchsender_brakes_total[5m]))",
+        },
+        "Waiting ones name a message that the log does not know yet.",
     ),
     Panel(
         "Bounces and complaints in an hour",
