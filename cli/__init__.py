@@ -33,6 +33,7 @@ _COMMANDS = {
     "credentials": "cli.rotating",
     "migrate": "cli.doctor",
     "doctor": "cli.doctor",
+    "dns-failover": "cli.dns_failover",
 }
 _INTERRUPTED = 130
 

@@ -1,6 +1,7 @@
 """Each test of a cluster is asked of every overlay."""
 
 import pytest
+
 from tests.unit.k8s.cluster import OVERLAYS, Cluster, cluster
 
 

@@ -5,10 +5,10 @@ from configparser import ConfigParser
 
 import pytest
 import yaml
-from tests.unit.k8s.cluster import K8S, NAME, OVERLAYS, ROOT, cluster
-from tests.unit.k8s.schemas import faults
 
 from settings import Settings
+from tests.unit.k8s.cluster import K8S, NAME, OVERLAYS, ROOT, cluster
+from tests.unit.k8s.schemas import faults
 
 APPLICATIONS = sorted((K8S / "argocd").glob("*.yaml"))
 PINNED = re.compile(
@@ -231,7 +231,10 @@ def test_names_and_limits_are_those_agreed_on():
         "sender-worker-pdb": 1,
         "web-app-pdb": 1,
     }
-    assert clickhouse == {"cpu": "2", "memory": "4Gi"}
+    assert {key: str(value) for key, value in clickhouse.items()} == {
+        "cpu": "2",
+        "memory": "4Gi",
+    }
     assert claim["spec"]["resources"]["requests"]["storage"] == "20Gi"
     assert (receiver["minReplicas"], receiver["maxReplicas"]) == (2, 10)
     assert receiver["metrics"][0]["resource"]["target"]["averageUtilization"] == 70

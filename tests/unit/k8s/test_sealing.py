@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.x509.oid import NameOID
+
 from scripts.seal_secrets import SECRETS, main
 from tests.unit.k8s.cluster import K8S, rendered
 from tests.unit.k8s.schemas import faults
