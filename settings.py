@@ -168,6 +168,19 @@ class Settings(BaseSettings):
         }
 
 
+class FailoverSettings(BaseSettings):
+    """What `batchsender dns-failover` needs, and nothing else of the environment."""
+
+    model_config = SettingsConfigDict(frozen=True, env_file=".env", extra="ignore")
+
+    cloudflare_api_token: SecretStr = SecretStr("")
+    cloudflare_zone_id: str = ""
+    falkenstein_ip: str = ""
+    ashburn_ip: str = ""
+    #: Whoever knows it can write there.
+    alert_webhook: SecretStr = SecretStr("")
+
+
 def load() -> Settings:
     """Read the environment and `.env`.
 

@@ -36,6 +36,7 @@ _COMMANDS = {
     "audit": "cli.audit",
     "migrate": "cli.doctor",
     "doctor": "cli.doctor",
+    "dns-failover": "cli.dns_failover",
 }
 _INTERRUPTED = 130
 
