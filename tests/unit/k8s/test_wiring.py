@@ -127,6 +127,8 @@ def test_what_is_not_said_is_the_codes_default():
         "METRICS_HOST",
         "METRICS_PORT",
         "PROMETHEUS_MULTIPROC_DIR",
+        "SPOOL_DIR",
+        "CLICKHOUSE_COLD_POLICY",
     }
 
 
