@@ -23,6 +23,7 @@ VERSION = "1.37"
 _KEPT = Path(__file__).parents[3] / ".pytest_cache" / "crd-schemas"
 _OPERATORS = {
     "ScaledObject": ("keda", "v1alpha1"),
+    "PrometheusRule": ("prometheus_operator", "v1"),
     "SealedSecret": ("sealed_secrets", "v1alpha1"),
     "ServiceMonitor": ("prometheus_operator", "v1"),
 }

@@ -231,3 +231,15 @@ def test_compose_sets_only_settings_and_all_that_are_needed():
             assert needed <= one["environment"].keys() <= known, name
             assert one["read_only"] is True
             assert one["cap_drop"] == ["ALL"]
+
+
+def test_compose_asks_prometheus_to_look_at_all_of_ours():
+    config = yaml.safe_load(COMPOSE["configs"]["prometheus"]["content"])
+    targets = config["scrape_configs"][0]["static_configs"][0]["targets"]
+
+    ours = {
+        f"{name}:{one['environment']['METRICS_PORT']}"
+        for name, one in SERVICES.items()
+        if "batchsender" in one["image"] and name != "migrations"
+    }
+    assert set(targets) == ours

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import telemetry
 from brokers.dispatch import routes
 from scripts.seal_secrets import SECRETS
 from settings import FailoverSettings, Settings
@@ -123,6 +124,11 @@ def test_what_is_not_said_is_the_codes_default():
         "NATS_CA",
         "PUBLIC_URL",
         "WORKER_PROCESSES",
+        "METRICS_HOST",
+        "METRICS_PORT",
+        "PROMETHEUS_MULTIPROC_DIR",
+        "SPOOL_DIR",
+        "CLICKHOUSE_COLD_POLICY",
     }
 
 
@@ -208,6 +214,30 @@ def test_ports_and_probes_lead_to_ports_that_are_declared(rendered_cluster):
             assert all(port["targetPort"] in declared[name] for name in selected)
 
 
+def test_metrics_are_served_where_they_are_asked_for(rendered_cluster):
+    """The setting's port is the containers', and workers are probed there."""
+    port = int(rendered_cluster.data("worker-config")["METRICS_PORT"])
+
+    for _, one in rendered_cluster.containers():
+        for declared in one.get("ports", []):
+            if declared["name"] == "metrics":
+                assert declared["containerPort"] == port
+
+
+def test_metrics_are_counted_in_a_directory_of_the_pod_alone(rendered_cluster):
+    """An emptyDir, since the root cannot be written."""
+    folder = Path(rendered_cluster.data("worker-config")["PROMETHEUS_MULTIPROC_DIR"])
+
+    for name, pod in rendered_cluster.pods():
+        if pod["metadata"]["labels"].get("batchsender.com/metrics") == "true":
+            mounts = pod["spec"]["containers"][0]["volumeMounts"]
+            volumes = {one["name"]: one for one in pod["spec"]["volumes"]}
+            mount = next(
+                one for one in mounts if one["mountPath"] == str(folder.parent)
+            )
+            assert "emptyDir" in volumes[mount["name"]], name
+
+
 def test_every_process_of_ours_is_scraped():
     """By one Service that only Prometheus uses."""
     found = cluster("production")
@@ -229,12 +259,14 @@ def test_every_process_of_ours_is_scraped():
 @pytest.mark.parametrize("overlay", [one for one in OVERLAYS if one != "local"])
 def test_keda_asks_for_gauges_that_exist(overlay):
     """Recipients and events that wait, at the agreed numbers for one worker each."""
+    gauges = {figure.name for figure in telemetry.FIGURES.values()}
     asked = {}
     for one in cluster(overlay).of("ScaledObject"):
         trigger = one["spec"]["triggers"][0]
         assert trigger["type"] == "prometheus"
         query = trigger["metadata"]["query"]
         (metric,) = re.findall(r"[a-z_]*batchsender_\w+", query)
+        assert metric in gauges
         asked[one["metadata"]["name"]] = (metric, trigger["metadata"]["threshold"])
 
     assert asked == {
