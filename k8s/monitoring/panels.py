@@ -242,7 +242,7 @@ PROVIDERS = (
         {
             "{{provider}} {{became}}": "sum by (provider, became) "
             "(rate(batchsender_reports_total[5m]))",
-            "configs that stopped themselves": "sum(rate(batchsender_brakes_total[5m]))",
+            "stopped themselves": "sum(rate(batchsender_brakes_total[5m]))",
         },
         "Waiting ones name a message that the log does not know yet.",
     ),
