@@ -56,6 +56,7 @@ SECRETS = {
         "COLD_SECRET_ACCESS_KEY",
     ),
     "credentials-key": ("CREDENTIALS_KEY",),
+    "webhook-secrets-key": ("WEBHOOK_SECRETS_KEY",),
     "web-app-keys": ("SESSION_SECRET", "UNSUBSCRIBE_KEYS"),
     "public-tls": ("tls.crt", "tls.key"),
     "dns-failover": (
@@ -166,6 +167,7 @@ def _made(directory: Path) -> dict[str, str]:
             "@clickhouse:8123/batchsender"
         ),
         "CREDENTIALS_KEY": base64.b64encode(os.urandom(32)).decode(),
+        "WEBHOOK_SECRETS_KEY": base64.b64encode(os.urandom(32)).decode(),
         "SESSION_SECRET": secrets.token_hex(32),
         "UNSUBSCRIBE_KEYS": secrets.token_hex(32),
     }

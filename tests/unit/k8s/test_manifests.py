@@ -118,7 +118,7 @@ def test_a_pod_is_given_longer_than_a_chunk_is_leased(rendered_cluster):
         if name.endswith(("worker", "processor"))
     }
 
-    assert len(graces) == 5
+    assert len(graces) == 6
     assert all(grace > lease_s for grace in graces.values())
 
 

@@ -88,7 +88,11 @@ def test_the_receiver_knows_no_database():
         one["secretRef"]["name"] for one in receiver["envFrom"] if "secretRef" in one
     }
 
-    assert secrets == {"nats-credentials", "webhook-signing-keys"}
+    assert secrets == {
+        "nats-credentials",
+        "webhook-signing-keys",
+        "webhook-secrets-key",
+    }
     assert all("none.invalid" in one["value"] for one in receiver["env"])
 
 
@@ -128,6 +132,7 @@ def test_what_is_not_said_is_the_codes_default():
         "METRICS_PORT",
         "PROMETHEUS_MULTIPROC_DIR",
         "SPOOL_DIR",
+        "TRUSTED_PROXIES",
         "CLICKHOUSE_COLD_POLICY",
     }
 
