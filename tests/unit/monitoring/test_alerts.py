@@ -1,6 +1,5 @@
 """Alerts fire when they should, on what there is, and lead to what to do."""
 
-import os
 import re
 import shlex
 import shutil
@@ -59,11 +58,10 @@ def test_every_alert_has_a_case_in_which_it_fires():
 
 
 def test_promtool_finds_that_they_fire_when_they_should(tmp_path):
-    """Debian's package `prometheus` has it."""
+    """`.ci/run` fetches it where Debian's packages are."""
     promtool = shutil.which("promtool")
     if promtool is None:
-        assert not os.environ.get("CI"), "CI needs promtool."
-        pytest.skip("promtool is not here.")
+        pytest.skip("There is no promtool here; Debian's package prometheus has it.")
     # A case states when an alert fires; its words are not its business.
     bare = deepcopy(GROUPS)
     for alert in (alert for group in bare for alert in group["rules"]):
