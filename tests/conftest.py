@@ -18,11 +18,12 @@ settings.load_profile("patient")
 _HERE = Path(__file__).parent
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say what stays in one process where several share the tests (`make test`).
 
     A file's tests share its fixtures. Those that kill servers load the machine by
-    themselves: they follow one another.
+    themselves: they follow one another. Said before xdist looks.
     """
     for item in items:
         where = item.path.relative_to(_HERE)
