@@ -89,7 +89,6 @@ def duties(settings: Settings, outcomes: Outcomes) -> list[Duty]:
         prepares=settings.database_prepare,
     )
     broker = _broker(settings)
-    log_door = analytics_client.connect(settings.clickhouse_url.get_secret_value())
     recovery = Recovery(
         database,
         partial(_stored, broker),
@@ -116,14 +115,19 @@ def duties(settings: Settings, outcomes: Outcomes) -> list[Duty]:
         *_outgoing(settings, database, broker),
     ]
     if settings.postgres_sync_enabled:
-        every_s = settings.postgres_sync_interval_ms / 1000
-        events = EventLog(log_door)
-        work = partial(_synced, database, outcomes, settings.timing)
-        chosen += [
-            Duty("sync", every_s, work),
-            Duty(EVENT_LOG, every_s, partial(event_log.log_events, database, events)),
-        ]
+        chosen += _syncing(settings, database, outcomes)
     return chosen
+
+
+def _syncing(settings: Settings, database: Database, outcomes: Outcomes) -> list[Duty]:
+    every_s = settings.postgres_sync_interval_ms / 1000
+    log_url = settings.clickhouse_url.get_secret_value()
+    events = EventLog(analytics_client.connect(log_url))
+    work = partial(_synced, database, outcomes, settings.timing)
+    return [
+        Duty("sync", every_s, work),
+        Duty(EVENT_LOG, every_s, partial(event_log.log_events, database, events)),
+    ]
 
 
 def _tidied(database: Database) -> None:

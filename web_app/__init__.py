@@ -70,9 +70,26 @@ def create_app(
         pool_timeout_s=settings.database_pool_timeout_s,
         prepares=settings.database_prepare,
     )
-    app.extensions[Services.NAME] = Services(
+    neighbours = neighbours or all_neighbours(settings)
+    app.extensions[Services.NAME] = _services(settings, database, neighbours)
+    problems.register(app)
+    # Who refuses a request before its view is timed, too.
+    time_requests(app, "web")
+    write_down_deeds(app)
+    samples = [metrics_page.pool_sample(database)]
+    metrics_page.serve(settings.metrics_host, settings.metrics_port, samples=samples)
+    idempotency.register(app)
+    for resource in _RESOURCES:
+        app.register_blueprint(resource)
+    return app
+
+
+def _services(
+    settings: Settings, database: Database, neighbours: Neighbours
+) -> Services:
+    return Services(
         database=database,
-        neighbours=neighbours or all_neighbours(settings),
+        neighbours=neighbours,
         credentials_key=settings.credentials_key.get_secret_value(),
         webhook_secrets_key=settings.webhook_secrets_key.get_secret_value(),
         largest_chunk=settings.chunk_size,
@@ -98,13 +115,3 @@ def create_app(
             spool_cap_bytes=settings.spool_cap_bytes,
         ),
     )
-    problems.register(app)
-    # Who refuses a request before its view is timed, too.
-    time_requests(app, "web")
-    write_down_deeds(app)
-    samples = [metrics_page.pool_sample(database)]
-    metrics_page.serve(settings.metrics_host, settings.metrics_port, samples=samples)
-    idempotency.register(app)
-    for resource in _RESOURCES:
-        app.register_blueprint(resource)
-    return app

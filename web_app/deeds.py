@@ -92,6 +92,27 @@ DEEDS = {
     "suppressions.remove": Deed(
         "suppressions.removed", "suppressions", named=("channel",)
     ),
+    "send_configs.change_reporting": Deed(
+        "config.webhook_secret_changed", "config", answered=("name", "provider")
+    ),
+    # Nothing of an endpoint's address: it may hold a secret.
+    "webhook_endpoints.create": Deed(
+        "endpoint.created", "endpoint", answered=("events",)
+    ),
+    "webhook_endpoints.change": Deed(
+        "endpoint.changed", "endpoint", answered=("events", "state")
+    ),
+    "webhook_endpoints.delete": Deed("endpoint.deleted", "endpoint"),
+    "webhook_endpoints.rotate": Deed(
+        "endpoint.secret_rotated", "endpoint", ("overlapSeconds",)
+    ),
+    "webhook_endpoints.test": Deed("endpoint.tested", "endpoint"),
+    "webhook_endpoints.replay": Deed(
+        "endpoint.replayed", "endpoint", ("since", "all"), ("replayed",)
+    ),
+    "webhook_endpoints.replay_one": Deed(
+        "delivery.replayed", "delivery", place=("delivery_id",)
+    ),
 }
 
 

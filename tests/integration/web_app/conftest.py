@@ -88,6 +88,7 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
         database_pool_size=4,
         max_upload_bytes=2_000_000,
         credentials_key=SecretStr(KEY),
+        webhook_secrets_key=SecretStr(KEY),
         spool_dir=tmp_path / "spool",
     )
 

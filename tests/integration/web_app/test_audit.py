@@ -90,7 +90,24 @@ def everything(tenant):
     tenant.ask("DELETE", "/api/admin/rate-limits/system")
     address = f"{SECRET}%40example.com"
     tenant.ask("DELETE", f"/api/suppressions?address={address}&channel=email")
+    secret = {"webhookSecret": "whsec_" + "c2VjcmV0" * 4}
+    tenant.ask("PUT", f"{path}/webhook-secret", json=secret)
+    everything_of_endpoints(tenant)
     return config["id"], batch_id, key
+
+
+def everything_of_endpoints(tenant):
+    url = f"https://example.com/{SECRET}"
+    made = tenant.post(
+        "/api/webhook-endpoints", {"url": url, "events": ["batch.completed"]}
+    )
+    path = f"/api/webhook-endpoints/{made.json['id']}"
+    tenant.ask("PATCH", path, json={"events": ["message.failed"]})
+    tenant.post(f"{path}/rotate-secret")
+    delivery = tenant.post(f"{path}/test").json
+    tenant.post(f"{path}/deliveries/{delivery['id']}/replay")
+    tenant.post(f"{path}/replay", {"since": "2026-01-01T00:00:00Z"})
+    tenant.ask("DELETE", path)
 
 
 @pytest.fixture
