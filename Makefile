@@ -34,7 +34,7 @@ run: $(READY) ## Start everything here and send a sample batch
 	$(BIN)/batchsender demo
 
 # Most tests wait for servers. The kills come first, and one process has them alone.
-SIDE_BY_SIDE = -n 2 --dist loadgroup --no-loadscope-reorder
+SIDE_BY_SIDE = -n 2 --no-loadscope-reorder
 
 test: $(READY) ## Run all tests, with real servers on private ports
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov --cov-report=

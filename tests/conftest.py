@@ -4,10 +4,11 @@ A server starts when the first test asks for it and ends with the session.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from embedded.stack import Stack
 
@@ -15,20 +16,25 @@ from embedded.stack import Stack
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
-_HERE = Path(__file__).parent
 
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say what stays in one process where several share the tests (`make test`).
+class InOrder(LoadScopeScheduling):
+    """What stays in one process where two share the tests (`make test`).
 
     A file's tests share its fixtures. Those that kill servers load the machine by
-    themselves: they follow one another. Said before xdist looks.
+    themselves: they follow one another.
     """
-    for item in items:
-        where = item.path.relative_to(_HERE)
-        group = "chaos" if where.parts[0] == "chaos" else str(where)
-        item.add_marker(pytest.mark.xdist_group(group))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "chaos" if file.startswith("tests/chaos/") else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(
+    config: pytest.Config, log: Producer
+) -> LoadScopeScheduling:
+    """Share the tests in their own way, whatever `--dist` says."""
+    return InOrder(config, log)
 
 
 @pytest.fixture(scope="session")
