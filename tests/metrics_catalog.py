@@ -67,7 +67,8 @@ def known() -> list[Known]:
         for one in families
     ]
     found.append(Known("dramatiq_nats_up", "figure", (), "Whether NATS answers."))
-    return sorted(found)
+    # Who imported the workers has the broker's among the processes' already.
+    return sorted(set(found))
 
 
 def exposed() -> dict[str, tuple[str, ...]]:

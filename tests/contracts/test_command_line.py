@@ -106,7 +106,7 @@ def test_processes_come_back_after_a_reload_and_end_in_order(application):
         application.send(next(numbers))
         return application.workers - first
 
-    until(is_reloaded, within_s=60)
+    until(is_reloaded, within_s=120)
     application.broker.join("default", timeout=20_000)
     sent = next(numbers)
     assert application.told("done") == Counter(range(sent))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -12,7 +13,7 @@ from tests.fakes.reports import SECRET
 
 
 @pytest.fixture
-def receiver_settings(nats_url: str) -> Settings:
+def receiver_settings(nats_url: str, tmp_path: Path) -> Settings:
     nowhere = "redis://127.0.0.1:9"
     return Settings(
         _env_file=None,
@@ -20,6 +21,7 @@ def receiver_settings(nats_url: str) -> Settings:
         nats_url=nats_url,
         dragonfly_url=nowhere,
         clickhouse_url=nowhere,
+        spool_dir=tmp_path / "spool",
         resend_webhook_secret=SecretStr(SECRET),
         webhook_secrets_key=SecretStr("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="),
     )

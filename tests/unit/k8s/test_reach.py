@@ -44,7 +44,7 @@ OUTSIDE = {
 
 
 @pytest.fixture(scope="module")
-def applications():
+def applications(tmp_path_factory):
     """Both applications' routes, by the Service that leads to them."""
     settings = Settings(
         _env_file=None,
@@ -52,6 +52,7 @@ def applications():
         nats_url="nats://none.invalid",
         dragonfly_url="redis://none.invalid",
         clickhouse_url="http://none.invalid/x",
+        spool_dir=tmp_path_factory.mktemp("spool"),
     )
     return {
         "web-app": web_app.create_app(settings),
