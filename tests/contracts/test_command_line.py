@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from dramatiq import Message
@@ -55,6 +56,8 @@ class Application:
                 "NAMESPACE": folder.name,
                 "EVENTS": str(self._events),
                 "PYTHONPATH": os.pathsep.join(sys.path),
+                # At a reload Dramatiq starts itself anew as whatever `python` is.
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             },
             stderr=(folder / "log").open("w"),
             start_new_session=True,
